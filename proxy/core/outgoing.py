@@ -1,0 +1,135 @@
+"""The request as it goes on the wire: what is consumed, what is injected, the rest untouched. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from proxy.core.model import Headers, Request
+from proxy.core.policy import Operation, Place, Provider
+from proxy.core.ports import Outgoing
+from proxy.core.rewrite import Placed, put_form, put_header, put_json, put_multipart, put_query
+
+HOP_BY_HOP: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
+     b"transfer-encoding", b"upgrade"}
+)  # fmt: skip
+"""RFC 9110 7.6.1, and the two Proxy- fields that speak to us alone."""
+
+VIA: Final = b"1.1 dedup-proxy"
+_OURS: Final = b"dedup-"
+_OUR_PREFERENCES: Final = (b"wait", b"respond-async")
+
+
+class CannotPlace(Exception):
+    """The native key or tag has no place in this request; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a request looks like without the body that an injection may change."""
+
+    host: bytes
+    target: str
+    headers: Headers
+
+
+def end_to_end(headers: Headers) -> Headers:
+    """*headers* without hop-by-hop ones, those that ``Connection`` names included."""
+    named = {
+        name.strip().lower() for key, value in headers if key.lower() == b"connection" for name in value.split(b",")
+    }
+    drop = HOP_BY_HOP | named
+    return tuple((key, value) for key, value in headers if key.lower() not in drop)
+
+
+def forward_head(provider: Provider, request: Request, *, consumed: frozenset[bytes] = frozenset()) -> Head:
+    """Host, target and headers for the provider. *consumed* are lower-case names that stop here."""
+    host = authority(provider, request.host)
+    injected = {name.lower() for name, _ in provider.auth_headers}
+    headers: list[tuple[bytes, bytes]] = [(b"Host", host)]
+    for name, value in end_to_end(request.headers):
+        lower = name.lower()
+        if lower in consumed or lower in injected or lower in (b"host", b"expect") or lower.startswith(_OURS):
+            continue
+        if lower == b"prefer":
+            rest = other_preferences(value)
+            if rest:
+                headers.append((name, rest))
+            continue
+        headers.append((name, value))
+    headers.extend(provider.auth_headers)
+    headers.append((b"Via", VIA))
+    return Head(host, provider.base_path + request.target, tuple(headers))
+
+
+def authority(provider: Provider, host: str) -> bytes:
+    """The ``Host`` a provider sees: its base URL's, or the one a caller asked for in host mode."""
+    name = host or provider.host
+    default = 443 if provider.scheme == "https" else 80
+    port = provider.port if name == provider.host else default
+    shown = f"[{name}]" if ":" in name else name
+    return (shown if port == default else f"{shown}:{port}").encode("ascii")
+
+
+def build(provider: Provider, operation: Operation, request: Request, *, key_header: str | None,
+          outgoing_key: str | None) -> Outgoing:  # fmt: skip
+    """The provider's request under its native key and tag. Raises :class:`CannotPlace`."""
+    consumed = set()
+    if key_header is not None and not operation.key_passes:
+        consumed.add(key_header.lower().encode())
+    head = forward_head(provider, request, consumed=frozenset(consumed))
+    out = Outgoing(request.method, head.target, head.headers, request.body)
+    if outgoing_key is None:
+        return out
+    native = operation.native.place if operation.native is not None else None
+    if native is not None:
+        out = _place(out, request, native, outgoing_key, overwrite=True)
+    if operation.tag is not None:
+        out = _place(out, request, operation.tag, outgoing_key, overwrite=False)
+    return out
+
+
+def stream(provider: Provider, request: Request, body: AsyncIterator[bytes] | bytes) -> Outgoing:
+    """A request that passes without protection, its body as it comes."""
+    head = forward_head(provider, request)
+    return Outgoing(request.method, head.target, head.headers, body)
+
+
+def other_preferences(value: bytes) -> bytes:
+    """A ``Prefer`` value without the tokens that are ours (RFC 7240)."""
+    kept = [part for part in value.split(b",") if part.split(b"=")[0].split(b";")[0].strip().lower() not in _OUR_PREFERENCES]
+    return b",".join(kept).strip()
+
+
+def _place(out: Outgoing, request: Request, place: Place, value: str, *, overwrite: bool) -> Outgoing:
+    if place.where == "header":
+        return replace(out, headers=put_header(out.headers, place.name, value, overwrite=overwrite))
+    if place.where == "query":
+        return replace(out, target=put_query(out.target, place.name, value))
+    assert isinstance(out.body, bytes)  # injection is only ever asked for a buffered request
+    kind = content_type(request.headers)
+    placed = _place_in_body(out.body, kind, place, value, overwrite=overwrite)
+    if placed.problem is not None:
+        if not overwrite:
+            return out
+        raise CannotPlace(placed.problem)
+    body = placed.body
+    length = str(len(body)).encode()
+    headers = tuple((k, length if k.lower() == b"content-length" else v) for k, v in out.headers)
+    return replace(out, body=body, headers=headers)
+
+
+def _place_in_body(body: bytes, kind: str, place: Place, value: str, *, overwrite: bool) -> Placed:
+    essence = kind.partition(";")[0].strip().lower()
+    if essence == "multipart/form-data":
+        return put_multipart(body, kind, place.name, value, overwrite=overwrite)
+    if essence == "application/x-www-form-urlencoded":
+        return put_form(body, place.name, value, overwrite=overwrite)
+    return put_json(body, tuple(place.name.split(".")), value, overwrite=overwrite)
+
+
+def content_type(headers: Headers) -> str:
+    """The first ``Content-Type`` as text, empty if there is none."""
+    return next((value.decode("latin-1") for name, value in headers if name.lower() == b"content-type"), "")

@@ -1,0 +1,9 @@
+"""One request's life: decide, claim, send, record, answer.
+
+``exchange``  the story of a deduplicated request, top to bottom
+``attempt``   one attempt: send, judge, record
+``passing``   requests that pass without protection
+``waiting``   duplicates that wait, in this process and for other processes' attempts
+``bulkhead``  bounded places, so that one slow provider can't take all
+``told``      what a caller is told
+"""

@@ -1,0 +1,401 @@
+"""The story of a deduplicated request: decide, claim, send, record, answer.
+
+An attempt runs in a task of its own: a caller that goes away doesn't stop it. In one process only one request at a time
+claims under a key; equal ones share its outcome without asking the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from proxy.core import decide
+from proxy.core.arrival import Prepared, Secrets
+from proxy.core.decide import Arrival, Decision, Kind
+from proxy.core.keys import outgoing_key
+from proxy.core.model import SECOND_US, Attempt, Entry, Executed, KeyHash, Status
+from proxy.core.outgoing import CannotPlace, build
+from proxy.core.policy import LedgerRules
+from proxy.core.ports import (
+    Checkpoints, Claim, Clock, Ids, Landed, Ledger, LedgerUnavailable, Observer, Outgoing, Upstream, Write,
+)  # fmt: skip
+from proxy.core.reasons import Reason
+from proxy.core.states import Event, Evidence, begin
+from proxy.exchange.attempt import Attempts, Finished
+from proxy.exchange.bulkhead import Bulkhead, Full
+from proxy.exchange.told import Facts, Passed, Problem, Told, facts_of, from_row, is_answer_of_row, unknown
+from proxy.exchange.waiting import Watch
+
+CLAIM_SECONDS_MAX: Final = 5.0
+"""How long a claim may take before the caller is told that the ledger is not available. Nothing is sent then."""
+
+_KNOWN_KEYS_MAX: Final = 65_536
+"""Keys seen lately, as a hint whether to read before claiming; never a source of truth."""
+
+_ROUNDS_MAX: Final = 8
+"""How often a request looks again after losing a claim, before it is told to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A deduplicated request and how long it will wait for another's attempt, in seconds."""
+
+    prepared: Prepared
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """This process's claim or attempt under a key. ``done`` gives None when the claim was lost."""
+
+    fingerprint: str
+    credential: str | None
+    done: asyncio.Future[Finished | None]
+
+
+class Exchange:
+    """Runs deduplicated requests against one ledger."""
+
+    def __init__(
+        self, *, ledger: Ledger, upstream: Upstream, clock: Clock, ids: Ids, checkpoints: Checkpoints, observer: Observer,
+        rules: LedgerRules, secrets: Secrets, watch: Watch,
+    ) -> None:  # fmt: skip
+        self.secrets = secrets
+        self._ledger = ledger
+        self._clock = clock
+        self._ids = ids
+        self._checkpoints = checkpoints
+        self._observer = observer
+        self._rules = rules
+        self._watch = watch
+        self._running: dict[KeyHash, _Running] = {}
+        self._known: OrderedDict[KeyHash, None] = OrderedDict()
+        self._bulkheads: dict[str, Bulkhead] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._attempts = Attempts(
+            ledger=ledger, upstream=upstream, clock=clock, checkpoints=checkpoints, observer=observer, rules=rules,
+            spawn=self._spawn_quietly,
+        )  # fmt: skip
+
+    async def run(self, call: Call) -> Told:
+        """Answer one request."""
+        prepared = call.prepared
+        until = self._clock.boot() + call.wait_seconds
+        try:
+            entry = await self._ledger.read(prepared.key_hash) if self._is_known(prepared.key_hash) else None
+            for _ in range(_ROUNDS_MAX):
+                # No await between asking for a running attempt and _begin registering one: that is the single flight.
+                running = self._running.get(prepared.key_hash)
+                if running is not None and _is_same(running, prepared):
+                    step = await self._join(call, running, until)
+                else:
+                    step = await self._decide(call, entry, running, until)
+                if not isinstance(step, _Again):
+                    return self._named(prepared, step)
+                entry = step.entry
+        except LedgerUnavailable as problem:
+            return self._ledger_down(prepared, str(problem))
+        return self._still_running(prepared, entry)
+
+    async def drain(self, seconds_max: float) -> int:
+        """Let running attempts end; cancel what has not ended in time. Tells how many were cancelled."""
+        if not self._tasks:
+            return 0
+        _, late = await asyncio.wait(self._tasks, timeout=seconds_max)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        return len(late)
+
+    async def _decide(self, call: Call, entry: Entry | None, running: _Running | None, until: float) -> Told | _Again:
+        """One round: decide on the row as last read, and act. *running* is an attempt of another request's meaning."""
+        prepared = call.prepared
+        decision = decide.on_arrival(entry, self._arrival(prepared), prepared.operation)
+        if decision.kind in (Kind.CLAIM, Kind.RECLAIM):
+            if running is None:
+                return await self._begin(call, entry, decision)
+            if await self._until_done(running, until):
+                return _Again(await self._ledger.read(prepared.key_hash))
+            return self._still_running(prepared, entry)
+        assert entry is not None  # every other decision is made on a row
+        if decision.kind is Kind.EXPIRE:
+            await self._ledger.record(_lease_over(entry))
+            return _Again(await self._ledger.read(prepared.key_hash))
+        self._touch(prepared, entry)
+        if decision.kind is Kind.WAIT:
+            return await self._wait(call, entry, until)
+        if decision.kind is Kind.REFUSE and decision.reason is Reason.KEY_REUSED:
+            return _key_reused(prepared)
+        if decision.kind is Kind.REFUSE and decision.reason is Reason.PROVIDER_BUSY:
+            return self._told_to_wait(prepared, entry, decision)
+        self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
+        return from_row(entry, operation=prepared.operation, retention_us=self._rules.retention_entry_us)
+
+    async def _begin(self, call: Call, entry: Entry | None, decision: Decision) -> Told | _Again:
+        """Claim and send, in a task that outlives the caller."""
+        prepared = call.prepared
+        done: asyncio.Future[Finished | None] = asyncio.get_running_loop().create_future()
+        self._running[prepared.key_hash] = _Running(prepared.fingerprint, prepared.credential, done)
+        task = self._spawn(self._claim_and_send(call, entry, decision, done))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise  # the caller went away; the task goes on
+            return self._cut_short(prepared)
+
+    async def _claim_and_send(
+        self, call: Call, entry: Entry | None, decision: Decision, done: asyncio.Future[Finished | None]
+    ) -> Told | _Again:
+        prepared = call.prepared
+        finished: Finished | None = None
+        try:
+            async with self._place(prepared):
+                self._know(prepared.key_hash)
+                deadline = self._clock.boot() + prepared.operation.timeout.total_seconds
+                claim, outgoing = self._draft(prepared, entry, decision)
+                landed = await self._claim(prepared, claim)
+                if not landed.landed:
+                    return _Again(landed.entry)
+                assert landed.entry is not None  # a claim that landed is a row
+                await self._checkpoints.reach("after_claim")
+                finished = await self._attempts.run(prepared, landed.entry, outgoing, deadline=deadline)
+                return finished.told
+        except Full:
+            return await self._busy(prepared)
+        except CannotPlace as problem:
+            return _cannot_place(prepared, str(problem))
+        except _Late as late:
+            return self._ledger_down(prepared, str(late))
+        finally:
+            del self._running[prepared.key_hash]
+            done.set_result(finished)
+
+    async def _claim(self, prepared: Prepared, claim: Claim) -> Landed:
+        """Write the claim. One that is acknowledged too late is closed as not sent, and nothing is sent under it."""
+        pending = asyncio.ensure_future(self._ledger.claim(claim))
+        try:
+            async with asyncio.timeout(min(CLAIM_SECONDS_MAX, prepared.operation.timeout.total_seconds)):
+                return await asyncio.shield(pending)
+        except TimeoutError:
+            self._spawn_quietly(self._give_up(prepared, claim, pending))
+            raise _Late("the ledger did not answer in time") from None
+        except LedgerUnavailable as problem:
+            self._spawn_quietly(self._attempts.not_sent(prepared, claim.entry, reason=Reason.CLAIM_TOO_LATE))
+            raise _Late(str(problem)) from None
+
+    async def _give_up(self, prepared: Prepared, claim: Claim, pending: asyncio.Future[Landed]) -> None:
+        try:
+            if not (await pending).landed:
+                return
+        except LedgerUnavailable:
+            pass  # it may be durable all the same: close it by its token
+        await self._attempts.not_sent(prepared, claim.entry, reason=Reason.CLAIM_TOO_LATE)
+
+    def _draft(self, prepared: Prepared, previous: Entry | None, decision: Decision) -> tuple[Claim, Outgoing]:
+        """The row to be, and the request that goes out under it."""
+        operation, now = prepared.operation, self._ledger.now()
+        lease_us = int(operation.timeout.total_seconds * SECOND_US) + decide.LEASE_MARGIN_US
+        quiet_us = int((operation.timeout.total_seconds + operation.quiet_seconds) * SECOND_US)
+        number = previous.attempt.number + 1 if previous is not None and decision.kind is Kind.RECLAIM else 1
+        attempt = Attempt(number, self._ids.token(), now, now + quiet_us)
+        if decision.kind is Kind.RECLAIM:
+            assert previous is not None  # a reclaim is decided on a row
+            revision = decide.next_revision(previous, prepared.fingerprint, operation)
+            base = replace(previous, fingerprint=prepared.fingerprint, credential=prepared.credential, revision=revision)
+        else:
+            base = self._newborn(prepared, decision, attempt, lease_until=now + lease_us)
+        key = self._outgoing_key(prepared, base)
+        event = Event.RECLAIMED if decision.kind is Kind.RECLAIM else Event.CLAIMED
+        draft = begin(replace(base, outgoing_key=key), event, attempt, reason=decision.reason)
+        assert draft is not None  # decided on this very row
+        outgoing = build(prepared.provider, operation, prepared.request, key_header=prepared.found.header, outgoing_key=key)
+        after = previous.attempt.token if previous is not None else None
+        return Claim(draft, lease_us, quiet_us, after=after, window_us=operation.key.window_us), outgoing
+
+    def _newborn(self, prepared: Prepared, decision: Decision, attempt: Attempt, *, lease_until: int) -> Entry:
+        identity, now = prepared.identity, attempt.claimed_at
+        return Entry(
+            key_hash=prepared.key_hash, generation=decision.generation, provider=identity.provider, caller=identity.caller,
+            scope=identity.scope, operation=prepared.operation.id, key=identity.key, fingerprint=prepared.fingerprint,
+            credential=prepared.credential, born_at=now if prepared.operation.key.window_us is not None else None,
+            status=Status.IN_FLIGHT, reason=decision.reason, attempt=attempt, open=(attempt,), lease_until=lease_until,
+            created_at=now, updated_at=now, last_request_at=now, first_sent_at=now,
+        )  # fmt: skip
+
+    @staticmethod
+    def _outgoing_key(prepared: Prepared, entry: Entry) -> str | None:
+        if prepared.native is None and prepared.operation.tag is None:
+            return None
+        native = prepared.operation.native
+        return outgoing_key(
+            prepared.identity, born_at=entry.born_at, revision=entry.revision,
+            format=native.format if native is not None else "uuid",
+        )  # fmt: skip
+
+    # -- duplicates -----------------------------------------------------------------------------------------------------
+
+    async def _join(self, call: Call, running: _Running, until: float) -> Told | _Again:
+        """Share the outcome of this process's running attempt."""
+        prepared = call.prepared
+        if not await self._until_done(running, until):
+            return self._still_running(prepared, None)
+        finished = running.done.result()
+        if finished is None:  # its claim was lost, or it was refused a place
+            return _Again(await self._ledger.read(prepared.key_hash))
+        self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
+        if finished.entry is not None and is_answer_of_row(finished.entry):
+            return self._waiter_told(prepared, finished.entry)
+        return _second_hand(finished.told)
+
+    async def _until_done(self, running: _Running, until: float) -> bool:
+        try:
+            async with asyncio.timeout(max(until - self._clock.boot(), 0)):
+                await asyncio.shield(running.done)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _wait(self, call: Call, entry: Entry, until: float) -> Told | _Again:
+        """Wait for an attempt of another process."""
+        prepared = call.prepared
+        row: Entry | None = entry
+        while row is not None and not is_answer_of_row(row):
+            changed = await self._watch.until_changed(row, max(until - self._clock.boot(), 0))
+            if changed is None:
+                return self._still_running(prepared, row)
+            row = await self._ledger.read(prepared.key_hash)
+        if row is None:
+            raise LedgerUnavailable("the entry is gone from the ledger")
+        if row.generation != entry.generation:
+            return _Again(row)
+        self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
+        return self._waiter_told(prepared, row)
+
+    def _waiter_told(self, prepared: Prepared, row: Entry) -> Told:
+        return from_row(row, operation=prepared.operation, retention_us=self._rules.retention_entry_us, waited=True)
+
+    def _touch(self, prepared: Prepared, entry: Entry) -> None:
+        if decide.is_touch_due(entry, prepared.operation.key.window_us, self._ledger.now()):
+            self._spawn_quietly(self._ledger.touch(entry.key_hash, entry.generation))
+
+    # -- our own answers ------------------------------------------------------------------------------------------------
+
+    def _still_running(self, prepared: Prepared, entry: Entry | None) -> Problem:
+        facts = Facts(
+            reason=Reason.IN_PROGRESS, sent=False, status=Status.IN_FLIGHT, executed=Executed.UNKNOWN,
+            entry=entry.id if entry is not None else None,
+        )  # fmt: skip
+        detail = "Another request under the same key is still running. Send the same request again to get its answer."
+        return self._named(prepared, Problem(facts=facts, reason=Reason.IN_PROGRESS, detail=detail, retry_after=1.0))
+
+    def _told_to_wait(self, prepared: Prepared, entry: Entry, decision: Decision) -> Problem:
+        retention = self._rules.retention_entry_us
+        facts = facts_of(entry, reason=decision.reason, sent=False, operation=prepared.operation, retention_us=retention)
+        detail = "The provider asked to be left alone for a while; nothing was sent. Send the same request again then."
+        return Problem(facts=facts, reason=decision.reason, detail=detail, retry_after=decision.seconds)
+
+    async def _busy(self, prepared: Prepared) -> Problem:
+        """No place was free. Nothing was claimed, so the row, if there is one, is another request's."""
+        row = await self._ledger.read(prepared.key_hash)
+        executed = Executed.NO if row is None else row.executed
+        facts = Facts(reason=Reason.PROVIDER_BUSY, sent=False, executed=executed, entry=row.id if row else None)
+        detail = f"All places for {prepared.provider.name} are taken; nothing was sent. Send the same request again."
+        return Problem(facts=facts, reason=Reason.PROVIDER_BUSY, detail=detail, retry_after=1.0)
+
+    def _cut_short(self, prepared: Prepared) -> Problem:
+        """The proxy shut down before the attempt ended; the ledger says ambiguous."""
+        facts = Facts(reason=Reason.ANSWER_LOST, sent=True, status=Status.AMBIGUOUS, executed=Executed.UNKNOWN)
+        return unknown(facts, prepared.operation)
+
+    def _ledger_down(self, prepared: Prepared, cause: str) -> Problem:
+        facts = Facts(reason=Reason.LEDGER_UNAVAILABLE, sent=False, executed=Executed.UNKNOWN)
+        detail = f"Nothing was sent: {cause}. Send the same request again."
+        problem = Problem(facts=facts, reason=Reason.LEDGER_UNAVAILABLE, detail=detail, retry_after=1.0)
+        return self._named(prepared, problem)
+
+    @staticmethod
+    def _named(prepared: Prepared, told: Told) -> Any:
+        if isinstance(told, Passed):
+            return told
+        return replace(
+            told, provider=prepared.provider.name, operation=prepared.operation.name, key=prepared.shown_key,
+            operation_rule=prepared.operation,
+        )  # fmt: skip
+
+    # -- bookkeeping ----------------------------------------------------------------------------------------------------
+
+    def _arrival(self, prepared: Prepared) -> Arrival:
+        return Arrival(fingerprint=prepared.fingerprint, credential=prepared.credential, now=self._ledger.now())
+
+    def _place(self, prepared: Prepared) -> Any:
+        provider = prepared.provider
+        bulkhead = self._bulkheads.setdefault(provider.id, Bulkhead(provider.concurrency))
+        return bulkhead.place(prepared.operation.timeout.connect_seconds)
+
+    def _is_known(self, key_hash: KeyHash) -> bool:
+        if key_hash not in self._known:
+            return False
+        self._known.move_to_end(key_hash)
+        return True
+
+    def _know(self, key_hash: KeyHash) -> None:
+        self._known[key_hash] = None
+        if len(self._known) > _KNOWN_KEYS_MAX:
+            self._known.popitem(last=False)
+
+    def _spawn(self, work: Coroutine[Any, Any, Told | _Again]) -> asyncio.Task[Told | _Again]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _spawn_quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(task.exception(), LedgerUnavailable):
+            return  # a touch that was lost; what must be written retries by itself
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Look again at this row: it stood in the way."""
+
+    entry: Entry | None
+
+
+class _Late(Exception):
+    """A claim that could not be acknowledged in time; nothing was sent under it."""
+
+
+def _is_same(running: _Running, prepared: Prepared) -> bool:
+    return running.fingerprint == prepared.fingerprint and running.credential == prepared.credential
+
+
+def _lease_over(entry: Entry) -> Write:
+    evidence = Evidence(event=Event.LEASE_EXPIRED, token=entry.attempt.token, reason=Reason.LEASE_EXPIRED)
+    return Write(entry.key_hash, entry.generation, evidence)
+
+
+def _second_hand(told: Told) -> Told:
+    """The answer of an attempt whose outcome could not be recorded, for those who waited for it."""
+    return replace(told, facts=replace(told.facts, sent=False))
+
+
+def _key_reused(prepared: Prepared) -> Problem:
+    facts = Facts(reason=Reason.KEY_REUSED, sent=False, executed=Executed.UNKNOWN)
+    detail = "This key was used before with another request or credential. Use a new key for a new call."
+    return Problem(facts=facts, reason=Reason.KEY_REUSED, detail=detail)
+
+
+def _cannot_place(prepared: Prepared, why: str) -> Problem:
+    facts = Facts(reason=Reason.REQUEST_INVALID, sent=False, executed=Executed.UNKNOWN)
+    detail = f"The key of operation {prepared.operation.name!r} has no place in this request: {why}."
+    return Problem(facts=facts, reason=Reason.REQUEST_INVALID, detail=detail)
