@@ -60,7 +60,7 @@ class _Asker:
     def holds(self, when: Expression | None, *, strict: bool = True) -> bool:
         if when is None:
             return True
-        if "body" in when.roots and not self.document.is_body_readable:
+        if when.reads("body") and not self.document.is_body_readable:
             if strict:
                 raise _Unreadable
             return False
@@ -80,7 +80,7 @@ def reads_body(operation: Operation, status: int) -> bool:
     matchers = [rule.match for rule in operation.outcomes]
     if native is not None:
         matchers += [*native.in_progress, *native.mismatch, *native.behind_key]
-    return any(m.when is not None and "body" in m.when.roots and m.status.matches(status) for m in matchers)
+    return any(m.when is not None and m.when.reads("body") and m.status.matches(status) for m in matchers)
 
 
 def of_answer(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.core.model import Headers, Request
-from proxy.core.policy import Operation, Place, Provider
+from proxy.core.policy import Native, Operation, Place, Provider
 from proxy.core.ports import Outgoing
-from proxy.core.rewrite import Placed, put_form, put_header, put_json, put_multipart, put_query
+from proxy.core.rewrite import put_header, put_in_body, put_query
 
 HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
@@ -73,9 +73,16 @@ def authority(provider: Provider, host: str) -> bytes:
     return (shown if port == default else f"{shown}:{port}").encode("ascii")
 
 
-def build(provider: Provider, operation: Operation, request: Request, *, key_header: str | None,
-          outgoing_key: str | None) -> Outgoing:  # fmt: skip
-    """The provider's request under its native key and tag. Raises :class:`CannotPlace`."""
+def build(
+    provider: Provider, operation: Operation, request: Request, *, native: Native | None, key_header: str | None,
+    outgoing_key: str | None,
+) -> Outgoing:  # fmt: skip
+    """The provider's request under its native key and tag. *native* is the one in force for this request.
+
+    *key_header* names the header that the caller's key was read from; it stops here unless the rule lets it pass. A tag
+    that has no place is left out: an attempt without it is only harder to find. A native key that has none is refused:
+    raises :class:`CannotPlace`.
+    """
     consumed = set()
     if key_header is not None and not operation.key_passes:
         consumed.add(key_header.lower().encode())
@@ -83,9 +90,8 @@ def build(provider: Provider, operation: Operation, request: Request, *, key_hea
     out = Outgoing(request.method, head.target, head.headers, request.body)
     if outgoing_key is None:
         return out
-    native = operation.native.place if operation.native is not None else None
-    if native is not None:
-        out = _place(out, request, native, outgoing_key, overwrite=True)
+    if native is not None and native.place is not None:
+        out = _place(out, request, native.place, outgoing_key, overwrite=True)
     if operation.tag is not None:
         out = _place(out, request, operation.tag, outgoing_key, overwrite=False)
     return out
@@ -109,27 +115,14 @@ def _place(out: Outgoing, request: Request, place: Place, value: str, *, overwri
     if place.where == "query":
         return replace(out, target=put_query(out.target, place.name, value))
     assert isinstance(out.body, bytes)  # injection is only ever asked for a buffered request
-    kind = content_type(request.headers)
-    placed = _place_in_body(out.body, kind, place, value, overwrite=overwrite)
+    path = (place.name,) if place.where == "field" else tuple(place.name.split("."))
+    placed = put_in_body(
+        out.body, request.headers, path, value, overwrite=overwrite, literal=place.where == "field"
+    )  # fmt: skip
     if placed.problem is not None:
         if not overwrite:
             return out
         raise CannotPlace(placed.problem)
-    body = placed.body
-    length = str(len(body)).encode()
-    headers = tuple((k, length if k.lower() == b"content-length" else v) for k, v in out.headers)
-    return replace(out, body=body, headers=headers)
-
-
-def _place_in_body(body: bytes, kind: str, place: Place, value: str, *, overwrite: bool) -> Placed:
-    essence = kind.partition(";")[0].strip().lower()
-    if essence == "multipart/form-data":
-        return put_multipart(body, kind, place.name, value, overwrite=overwrite)
-    if essence == "application/x-www-form-urlencoded":
-        return put_form(body, place.name, value, overwrite=overwrite)
-    return put_json(body, tuple(place.name.split(".")), value, overwrite=overwrite)
-
-
-def content_type(headers: Headers) -> str:
-    """The first ``Content-Type`` as text, empty if there is none."""
-    return next((value.decode("latin-1") for name, value in headers if name.lower() == b"content-type"), "")
+    length = str(len(placed.body)).encode()
+    headers = tuple((name, length if name.lower() == b"content-length" else line) for name, line in out.headers)
+    return replace(out, body=placed.body, headers=headers)

@@ -22,6 +22,33 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 FOREVER = None
 """A retention without end."""
 
+UNMATCHED = "unmatched"
+"""Name and id of the rule for requests that no operation matches."""
+
+ANSWER_NAMES = frozenset(
+    {
+        "type", "title", "status", "detail", "instance", "provider", "operation", "key", "entry", "entry_status", "executed",
+        "sent", "reason", "retryable",
+    }
+)  # fmt: skip
+"""What ``{...}`` in a provider's ``answers`` may stand for: members of the problem document (contract section 6)."""
+
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def normal_path(path: str) -> str:
+    """*path* as patterns are compared with it: escaped unreserved characters decoded, other escapes in upper case.
+
+    RFC 3986 6.2.2. An escaped slash stays escaped, so that a segment never falls apart into two.
+    """
+    return _ESCAPE.sub(_normal_escape, path) if "%" in path else path
+
+
+def _normal_escape(match: re.Match[str]) -> str:
+    character = chr(int(match[0][1:], 16))
+    return character if character in _UNRESERVED else match[0].upper()
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -149,6 +176,7 @@ class Operation:
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request line is this operation's; ``when`` is asked separately, on the request document."""
+        path = normal_path(path)
         return any(p.method in (method, "*") and p.path.fullmatch(path) is not None for p in self.patterns)
 
 
@@ -169,7 +197,7 @@ class Provider:
     mode: Mode = Mode.ENFORCE
     operations: tuple[Operation, ...] = ()
     unmatched: Operation | Literal["pass", "refuse"]
-    auth_headers: Headers = ()
+    auth_headers: Headers = field(default=(), repr=False)
     concurrency: int = 100
     timeout: Timeouts = Timeouts()
     answers: Answers = Answers()
@@ -196,7 +224,7 @@ class Caller:
 class LedgerRules:
     """Where the ledger is and how long it remembers."""
 
-    url: str
+    url: str = field(repr=False)  # may hold a password
     retention_entry_us: int | None
     retention_answer_us: int | None
     max_stored_answer: int  # bytes

@@ -10,12 +10,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from proxy.core import decide
 from proxy.core.arrival import Prepared, Secrets
 from proxy.core.decide import Arrival, Decision, Kind
-from proxy.core.keys import outgoing_key
+from proxy.core.keys import KeyInvalid, outgoing_key
 from proxy.core.model import SECOND_US, Attempt, Entry, Executed, KeyHash, Status
 from proxy.core.outgoing import CannotPlace, build
 from proxy.core.policy import LedgerRules
@@ -31,6 +31,8 @@ from proxy.exchange.waiting import Watch
 
 CLAIM_SECONDS_MAX: Final = 5.0
 """How long a claim may take before the caller is told that the ledger is not available. Nothing is sent then."""
+
+_T = TypeVar("_T", Passed, Problem, Told)
 
 _KNOWN_KEYS_MAX: Final = 65_536
 """Keys seen lately, as a hint whether to read before claiming; never a source of truth."""
@@ -166,7 +168,7 @@ class Exchange:
                 return finished.told
         except Full:
             return await self._busy(prepared)
-        except CannotPlace as problem:
+        except (CannotPlace, KeyInvalid) as problem:
             return _cannot_place(prepared, str(problem))
         except _Late as late:
             return self._ledger_down(prepared, str(late))
@@ -212,7 +214,10 @@ class Exchange:
         event = Event.RECLAIMED if decision.kind is Kind.RECLAIM else Event.CLAIMED
         draft = begin(replace(base, outgoing_key=key), event, attempt, reason=decision.reason)
         assert draft is not None  # decided on this very row
-        outgoing = build(prepared.provider, operation, prepared.request, key_header=prepared.found.header, outgoing_key=key)
+        outgoing = build(
+            prepared.provider, operation, prepared.request, native=prepared.native, key_header=prepared.found.header,
+            outgoing_key=key,
+        )  # fmt: skip
         after = previous.attempt.token if previous is not None else None
         return Claim(draft, lease_us, quiet_us, after=after, window_us=operation.key.window_us), outgoing
 
@@ -230,10 +235,11 @@ class Exchange:
     def _outgoing_key(prepared: Prepared, entry: Entry) -> str | None:
         if prepared.native is None and prepared.operation.tag is None:
             return None
-        native = prepared.operation.native
+        native = prepared.native
         return outgoing_key(
             prepared.identity, born_at=entry.born_at, revision=entry.revision,
-            format=native.format if native is not None else "uuid",
+            format=native.format if native is not None else "uuid", given=prepared.found.given,
+            max_length=native.max_length if native is not None else None,
         )  # fmt: skip
 
     # -- duplicates -----------------------------------------------------------------------------------------------------
@@ -318,8 +324,9 @@ class Exchange:
         return self._named(prepared, problem)
 
     @staticmethod
-    def _named(prepared: Prepared, told: Told) -> Any:
-        if isinstance(told, Passed):
+    def _named(prepared: Prepared, told: _T) -> _T:
+        """*told*, a problem with the names that help a person find it."""
+        if not isinstance(told, Problem):
             return told
         return replace(
             told, provider=prepared.provider.name, operation=prepared.operation.name, key=prepared.shown_key,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from proxy.core.expressions import compile_expression
+from proxy.core.keys import KeyAlternative, KeyRule
 from proxy.core.model import Attempt, Entry, KeyHash, Status, Token
+from proxy.core.policy import Matcher, Native, Operation, Place, StatusMatch
 from proxy.core.reasons import Reason
 from proxy.core.states import Event, Evidence
 
@@ -39,3 +42,28 @@ def entry(status: Status = Status.IN_FLIGHT, *, attempts: int = 1, is_open: tupl
 def evidence(event: Event, number: int = 1, **fields: Any) -> Evidence:
     """*event* about attempt *number*."""
     return Evidence(event=event, token=token(number), reason=fields.pop("reason", Reason.RULE), **fields)
+
+
+def operation(**fields: Any) -> Operation:
+    """An operation with a given key and no native one, unless *fields* say otherwise."""
+    rule = KeyRule(
+        alternatives=(given_by_header("idempotency-key"),), required=True, window_us=fields.pop("window_us", None)
+    )  # fmt: skip
+    return Operation(id="charge", name="charge", **{"key": rule, **fields})
+
+
+def native(**fields: Any) -> Native:
+    """A native key in a header, remembered for a day."""
+    return Native(**{"place": Place("header", "Idempotency-Key"), "retention_us": 86_400 * SECOND, **fields})
+
+
+def matcher(status: int | None = None, when: str | None = None) -> Matcher:
+    """An answer with *status* (None: any) for which *when* holds."""
+    codes = frozenset() if status is None else frozenset({status})
+    return Matcher(StatusMatch(codes=codes), None if when is None else compile_expression(when))
+
+
+def given_by_header(name: str) -> KeyAlternative:
+    """The key as a caller gives it in header *name*."""
+    text = f'headers."{name}"'
+    return KeyAlternative(parts=(compile_expression(text),), given=True, header=name, text=text)
