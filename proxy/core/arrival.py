@@ -99,7 +99,7 @@ def prepare(
         provider=provider.id,
         caller=request.caller,
         scope=tuple(_text(part, document) for part in operation.scope),
-        operation=f"{operation.id} {request.method} {request.path}" if operation.path_in_identity else operation.id,
+        operation=_operation_part(provider, operation, request),
         key=search.found.key,
     )
     return Prepared(
@@ -115,6 +115,13 @@ def prepare(
         native=native_in_force(operation, document),
         failed_expressions=search.failed,
     )
+
+
+def _operation_part(provider: Provider, operation: Operation, request: Request) -> str:
+    """A rule for everything that no operation matches stands for as many calls as there are methods and paths."""
+    if not operation.path_in_identity:
+        return operation.id
+    return f"{operation.id} {request.method} {provider.base_path}{request.path}"
 
 
 def native_in_force(operation: Operation, document: RequestDocument) -> Native | None:

@@ -9,7 +9,7 @@ from proxy.core.model import FINAL, Entry, Status
 from proxy.core.policy import Operation
 from proxy.core.reasons import Reason
 
-LEASE_MARGIN_US = 5_000_000
+LEASE_MARGIN_US = 2_000_000
 """Beyond the deadline: time for an outcome in hand to be written."""
 
 RETENTION_STEP_US = 86_400_000_000

@@ -11,7 +11,6 @@ arithmetic refuses such a number.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from jmespath import exceptions
 from jmespath.functions import Functions, signature
 from jmespath.visitor import Options, TreeInterpreter
 
-from proxy.core.json_text import canonical_json, parse_number
+from proxy.core.json_text import JsonInvalid, canonical_json, parse_json, parse_number
 from proxy.core.moments import FORMATS, MomentInvalid, moment, offset_us, written
 
 LENGTH_MAX: Final = 4096
@@ -210,8 +209,8 @@ def _check_literals(text: str) -> None:
             continue
         literal = match[0][1:-1].replace("\\`", "`")
         try:
-            json.loads(literal)
-        except (ValueError, RecursionError):
+            parse_json(literal)
+        except JsonInvalid:
             message = f"`{literal}` is not JSON; a string is written '{literal}'"
             raise ExpressionInvalid(text, message, position=match.start()) from None
 

@@ -24,8 +24,11 @@ limit of our own, since the interpreter's depends on who calls."""
 _LONG_DIGITS: Final = 22
 """From 1e21 on RFC 8785 writes integers with an exponent; shorter ones are their own canonical text."""
 
-_HARD_TO_ORDER: Final = re.compile(r"\\u|\d{22}|[\ud800-\U0010ffff]")
-"""What keeps a text from the fast way: escapes and astral characters may sort otherwise in UTF-16 (RFC 8785 3.2.3)."""
+_RARE: Final = re.compile(r"\\u[d-fD-F]|\d{22}|[\ud800-\U0010ffff]")
+"""What keeps a text from the fast way: long numbers, and characters that may sort otherwise in UTF-16 (RFC 8785 3.2.3)."""
+
+_EXACT: Final = 2**53
+"""Up to here every integer is a double."""
 
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 
@@ -88,7 +91,7 @@ class ParsedJson:
 
 def parse_json(text: str) -> ParsedJson:
     """Read *text*. Raises :class:`JsonInvalid`; never anything else, whatever the text."""
-    is_simple = _HARD_TO_ORDER.search(text) is None
+    is_simple = _RARE.search(text) is None
     reader = _Reader()
     try:
         value = reader.decoder(long_integers=not is_simple).decode(text)
@@ -98,7 +101,7 @@ def parse_json(text: str) -> ParsedJson:
         _too_deep()
     if text.count("[") + text.count("{") > NESTING_MAX:
         _check_depth(value)
-    return ParsedJson(value, is_simple and not reader.has_fractions and not reader.has_repeated, reader.has_repeated)
+    return ParsedJson(value, is_simple and not reader.has_rare_numbers and not reader.has_repeated, reader.has_repeated)
 
 
 def parse_number(text: str) -> int | float | None:
@@ -145,10 +148,10 @@ def number_text(value: float) -> str:
 class _Reader:
     """What one parse saw on its way."""
 
-    __slots__ = ("has_fractions", "has_repeated")
+    __slots__ = ("has_rare_numbers", "has_repeated")
 
     def __init__(self) -> None:
-        self.has_fractions = False
+        self.has_rare_numbers = False
         self.has_repeated = False
 
     def decoder(self, *, long_integers: bool) -> json.JSONDecoder:
@@ -170,11 +173,17 @@ class _Reader:
         return {name: all_[0] if len(all_) == 1 else Repeated(tuple(all_)) for name, all_ in values.items()}
 
     def _fraction(self, text: str) -> float:
-        self.has_fractions = True
-        return _real(text)
+        value = _real(text)
+        if isinstance(value, LiteralNumber) or not -_EXACT < value < _EXACT:
+            self.has_rare_numbers = True
+        elif value.is_integer():
+            return int(value)  # 10.00 is common, and an int is its own canonical text
+        elif "e" in repr(value):
+            self.has_rare_numbers = True
+        return value
 
     def _constant(self, text: str) -> float:
-        self.has_fractions = True
+        self.has_rare_numbers = True
         return LiteralNumber(text)
 
 
@@ -253,7 +262,7 @@ def _write_items(items: list[object] | tuple[object, ...], pieces: list[str]) ->
 
 def _write_members(members: Mapping[str, object], pieces: list[str]) -> None:
     opening = "{"
-    for name in sorted(members, key=_utf16):
+    for name in sorted(members) if all(map(str.isascii, members)) else sorted(members, key=_utf16):
         pieces.append(opening)
         pieces.append(_STRING.encode(name))
         pieces.append(":")

@@ -199,12 +199,7 @@ def _found(alternative: KeyAlternative, document: RequestDocument, failures: lis
     if alternative.given:
         given = _given_value(values[0])
         return KeyFound(f"g:{given}", alternative.text, given)
-    try:
-        parts = canonical_json(values)
-    except TypeError:
-        failures.append(alternative.parts[0])
-        return None
-    return KeyFound(f"c:{open_digest(('computed key 1', parts)).hex()}", alternative.text, None)
+    return KeyFound(f"c:{open_digest(('computed key 1', canonical_json(values))).hex()}", alternative.text, None)
 
 
 def _given_value(value: object) -> str:

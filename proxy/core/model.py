@@ -71,8 +71,8 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The raw path, percent-encoding untouched."""
-        return self.target.partition("?")[0]
+        """The raw path, percent-encoding untouched; ``/`` for a target that has none (RFC 9110 4.2.3)."""
+        return self.target.partition("?")[0] or "/"
 
     @property
     def query(self) -> str:

@@ -13,7 +13,7 @@ FORMATS: Final = ("rfc3339", "rfc2822", "date", "unix")
 """What :func:`written` writes."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_OFFSET: Final = re.compile(r"([+-]?)((?:\d{1,9}(?:ms|s|m|h|d))+)")
+_OFFSET: Final = re.compile(r"([+-]?)((?:\d{1,9}(?:ms|s|m|h|d))+)", re.ASCII)
 _TERM: Final = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNIT_US: Final = {
     "ms": 1_000,

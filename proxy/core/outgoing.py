@@ -61,7 +61,8 @@ def forward_head(provider: Provider, request: Request, *, consumed: frozenset[by
         headers.append((name, value))
     headers.extend(provider.auth_headers)
     headers.append((b"Via", VIA))
-    return Head(host, provider.base_path + request.target, tuple(headers))
+    target = provider.base_path + request.target
+    return Head(host, target if target.startswith("/") else f"/{target}", tuple(headers))
 
 
 def authority(provider: Provider, host: str) -> bytes:

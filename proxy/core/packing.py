@@ -11,8 +11,21 @@ Part = str | bytes | int | None | tuple["Part", ...]
 
 
 def pack(parts: Iterable[Part]) -> bytes:
-    """Each part with its kind and its length in front. Text may hold lone surrogates."""
-    return b"".join(_packed(part) for part in parts)
+    """Each part as its kind, its length, a colon and its bytes (as in netstrings). Text may hold lone surrogates."""
+    pieces: list[bytes] = []
+    for part in parts:
+        if isinstance(part, str):
+            kind, content = b"s%d:", part.encode("utf-8", "surrogatepass")
+        elif isinstance(part, bytes):
+            kind, content = b"b%d:", part
+        elif isinstance(part, tuple):
+            kind, content = b"t%d:", pack(part)
+        elif part is None:
+            kind, content = b"n%d:", b""
+        else:
+            kind, content = b"i%d:", b"%d" % part
+        pieces += (kind % len(content), content)
+    return b"".join(pieces)
 
 
 def keyed_digest(secret: bytes, parts: Iterable[Part]) -> str:
@@ -23,19 +36,3 @@ def keyed_digest(secret: bytes, parts: Iterable[Part]) -> str:
 def open_digest(parts: Iterable[Part]) -> bytes:
     """SHA-256 of the packed *parts*: for what must come out the same without any secret."""
     return hashlib.sha256(pack(parts)).digest()
-
-
-def _packed(part: Part) -> bytes:
-    if part is None:
-        return b"n"
-    if isinstance(part, tuple):
-        return _framed(b"t", pack(part))
-    if isinstance(part, int):
-        return _framed(b"i", b"%d" % part)
-    if isinstance(part, bytes):
-        return _framed(b"b", part)
-    return _framed(b"s", part.encode("utf-8", "surrogatepass"))
-
-
-def _framed(kind: bytes, content: bytes) -> bytes:
-    return kind + len(content).to_bytes(8, "big") + content

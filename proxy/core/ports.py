@@ -5,7 +5,7 @@ Each port is defined by a contract suite under ``tests/contract``; an implementa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Protocol
@@ -167,11 +167,15 @@ class Reply(Protocol):
 class Upstream(Protocol):
     """Exactly one send per call, whatever happens."""
 
-    async def send(self, outgoing: Outgoing, route: Route, *, deadline: float, connect_seconds_max: float, fresh: bool) -> Reply:
+    async def send(
+        self, outgoing: Outgoing, route: Route, *, deadline: float, connect_seconds_max: float, fresh: bool,
+        body_idle_seconds_max: float | None = None,
+    ) -> Reply:  # fmt: skip
         """Send once and wait for the head of the final answer.
 
         ``deadline`` is a :meth:`Clock.boot` reading; it is read again right before the first byte is written, and bounds
-        everything up to the end of the body. ``fresh`` asks for a new connection. Raises :class:`SendFailed`.
+        everything up to the end of the body. With ``body_idle_seconds_max`` it bounds everything up to the head, and that
+        many seconds each wait for more of the body. ``fresh`` asks for a new connection. Raises :class:`SendFailed`.
         """
         ...
 
@@ -231,6 +235,10 @@ class Ledger(Protocol):
 
     async def read(self, key_hash: KeyHash) -> Entry | None:
         """The latest generation under *key_hash*, with its stored answer."""
+        ...
+
+    async def poll(self, key_hashes: Collection[KeyHash]) -> Mapping[KeyHash, Entry]:
+        """As :meth:`read` for many keys at once; keys without a row are left out."""
         ...
 
     async def claim(self, claim: Claim) -> Landed:

@@ -37,6 +37,7 @@ PROBLEMS: Final = MappingProxyType(
         Reason.ANSWER_NOT_STORED: Kind(409, "the answer is no longer there", is_retryable=False),
         Reason.REQUEST_TOO_LARGE: Kind(413, "the request body is too large", is_retryable=False),
         Reason.KEY_REUSED: Kind(422, "the key was used for another request", is_retryable=False),
+        Reason.INTERNAL_ERROR: Kind(500, "the proxy itself failed", is_retryable=False),
         Reason.PROVIDER_UNREACHABLE: Kind(502, "the provider could not be reached", is_retryable=True),
         Reason.PROVIDER_BUSY: Kind(503, "the provider is busy", is_retryable=True),
         Reason.LEDGER_UNAVAILABLE: Kind(503, "the ledger is not available", is_retryable=True),

@@ -60,3 +60,4 @@ class Reason(StrEnum):
     ANSWER_NOT_STORED = "answer-not-stored"
     SIGNATURE_WOULD_BREAK = "signature-would-break"
     DRAINING = "draining"
+    INTERNAL_ERROR = "internal-error"

@@ -27,10 +27,11 @@ class XmlInvalid(ValueError):
 
 def read_xml(body: bytes) -> dict[str, object]:
     """*body* as a tree. Raises :class:`XmlInvalid`."""
-    parser = DefusedXMLParser(target=_Tree(), forbid_dtd=True)
+    tree = _Tree()
+    parser = DefusedXMLParser(target=tree, forbid_dtd=True)
     try:
         parser.feed(body)
-        tree = parser.close()
+        parser.close()
     except ParseError as problem:
         line, column = problem.position
         raise XmlInvalid(f"not XML at line {line}, column {column}") from None
@@ -38,17 +39,16 @@ def read_xml(body: bytes) -> dict[str, object]:
         raise XmlInvalid("it has a document type") from None
     except (LookupError, ValueError) as problem:
         raise XmlInvalid(str(problem) if isinstance(problem, XmlInvalid) else "its encoding is unknown") from None
-    if not isinstance(tree, dict):
-        raise XmlInvalid("it is empty")
-    return tree
+    return tree.root
 
 
 class _Tree:
     """Builds the tree while the parser runs, so that limits hold before the memory is spent."""
 
     def __init__(self) -> None:
+        self.root: dict[str, object] = {}
         self._elements = 0
-        self._open: list[tuple[str, dict[str, object], list[str]]] = [("", {}, [])]
+        self._open: list[tuple[str, dict[str, object], list[str]]] = [("", self.root, [])]
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         if len(self._open) > NESTING_MAX:
@@ -75,9 +75,6 @@ class _Tree:
             known.append(value)
         else:
             parent[name] = [known, value]
-
-    def close(self) -> dict[str, object]:
-        return self._open[0][1]
 
 
 def _local(name: str) -> str:

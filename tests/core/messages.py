@@ -14,7 +14,12 @@ MULTIPART = "multipart/form-data; boundary=XX"
 
 
 def request(
-    body: bytes | str = b"", content_type: str | None = None, *, method: str = "POST", target: str = "/charges", headers: Headers = ()
+    body: bytes | str = b"",
+    content_type: str | None = None,
+    *,
+    method: str = "POST",
+    target: str = "/charges",
+    headers: Headers = (),
 ) -> Request:
     """A request of caller ``shop``; *content_type* stands for its header."""
     kind: Headers = () if content_type is None else ((b"Content-Type", content_type.encode()),)

@@ -39,6 +39,13 @@ def test_a_request_shows_its_parts_and_the_same_under_request():
     assert shown.keys() == REQUEST_NAMES | {"request"}
 
 
+def test_a_document_is_looked_into_and_not_at():
+    shown = json_document({})
+    assert "body" in shown and "elsewhere" not in shown
+    same = shown
+    assert shown == same and shown != json_document({}) and shown != dict(shown)
+
+
 def test_what_is_told_later_leaves_the_rest_read():
     first = json_document({"a": 1})
     body = first.body
@@ -55,7 +62,9 @@ def test_nothing_is_read_before_it_is_asked_for():
 
 
 def test_an_answer_covers_the_requests_names_and_keeps_the_rest():
-    asked = request_document(request('{"a":1}', JSON, headers=((b"X-A", b"1"),)), fingerprint="1:aa", attempt=2, doubt=True)
+    asked = request_document(
+        request('{"a":1}', JSON, headers=((b"X-A", b"1"),)), fingerprint="1:aa", attempt=2, doubt=True
+    )
     shown = answer_document(answer(409, '{"code":"already_sent"}'), asked)
     assert (shown["status"], shown["body"], shown["headers"]) == (409, {"code": "already_sent"}, {"content-type": JSON})
     assert shown["request"]["body"] == {"a": 1} and shown["request"]["headers"]["x-a"] == "1"
@@ -100,7 +109,11 @@ GRAPHQL = {
     "mutation Pay($a: Int) { charge(a: $a) { id } other: refund { id } }": ("mutation", "Pay", ["charge", "refund"]),
     "{ a b a }": ("query", None, ["a", "b"]),
     "subscription { s }": ("subscription", None, ["s"]),
-    "mutation { ...F ... on M { b } ...F } fragment F on M { a ...G } fragment G on M { c ...F }": ("mutation", None, ["a", "b", "c"]),
+    "mutation { ...F ... on M { b } ...F } fragment F on M { a ...G } fragment G on M { c ...F }": (
+        "mutation",
+        None,
+        ["a", "b", "c"],
+    ),
     "mutation { ...Missing }": ("mutation", None, []),
 }
 
@@ -116,7 +129,11 @@ def test_a_graphql_document_tells_type_name_and_fields(text: str):
 
 def test_the_named_operation_is_the_one_that_runs():
     text = "query A { a } mutation B { b }"
-    assert json_document({"query": text, "operationName": "B"})["graphql"] == {"type": "mutation", "name": "B", "fields": ["b"]}
+    assert json_document({"query": text, "operationName": "B"})["graphql"] == {
+        "type": "mutation",
+        "name": "B",
+        "fields": ["b"],
+    }
     assert json_document({"query": text})["graphql"] is None
     assert json_document({"query": text, "operationName": "C"})["graphql"] is None
 
@@ -130,14 +147,27 @@ def test_a_batch_is_a_mutation_if_one_of_it_is():
 
 @pytest.mark.parametrize(
     "body",
-    ["shoes", "", None, 7, "{" * 100_000, "{a" * 5_000, "{ " + "a " * 30_000 + "}", "\x00", "fragment F on M { a }", "type A { a: Int }"],
+    [
+        "shoes",
+        "",
+        None,
+        7,
+        "{" * 100_000,
+        "{a" * 5_000,
+        "{ " + "a " * 30_000 + "}",
+        "\x00",
+        "fragment F on M { a }",
+        "type A { a: Int }",
+    ],
 )
 def test_what_is_no_graphql_gives_none(body: object):
     assert json_document({"query": body})["graphql"] is None
 
 
 HEADER = st.tuples(st.binary(max_size=8), st.binary(max_size=8))
-KINDS = st.sampled_from([JSON, FORM, "multipart/form-data; boundary=X", "text/xml", "application/graphql", "text/plain", "x"])
+KINDS = st.sampled_from(
+    [JSON, FORM, "multipart/form-data; boundary=X", "text/xml", "application/graphql", "text/plain", "x"]
+)
 
 
 @given(st.binary(), KINDS, st.text(), st.lists(HEADER, max_size=3))
@@ -150,7 +180,11 @@ def test_no_request_and_no_answer_raises(content: bytes, kind: str, target: str,
         compile_expression("request.body.a.b || headers.x || params.x").search(looked_into)
 
 
-@given(st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
 def test_any_json_gives_graphql_or_none(value: object):
     for body in (value, {"query": value}, [{"query": value}]):
         found = document(json.dumps(body), JSON)["graphql"]

@@ -65,7 +65,7 @@ def ask(text: str, body: str = "{}") -> Any:
         ("body.a == `1`", '{"a":1,"a":1}', False),
         ("body.a || 'none'", '{"a":0}', 0),
         ("not_null(body.x, body.y)", '{"y":2}', 2),
-        ("merge(body, `{\"z\":1}`).z", "{}", 1),
+        ('merge(body, `{"z":1}`).z', "{}", 1),
     ],
 )
 def test_an_expression_says(text: str, body: str, expected: object):
@@ -80,25 +80,20 @@ def test_an_expression_says(text: str, body: str, expected: object):
         ("abs(body.a)", '{"a":9007199254740993.5}', "abs() was given a value of type unknown"),
         ("sum(body.a)", '{"a":[1,1e400]}', "sum() was given a value of type LiteralNumber"),
         ("contains('abc', body.a)", '{"a":1}', "TypeError"),
-        ("body.a[::`0`]", '{"a":[1]}', None),
+        ("body[::0]", "[1]", "ValueError"),
         ("length(body.a)", "{}", "length() was given a value of type null"),
         ("time(body.a, '0s', 'unix')", '{"a":"soon"}', "time() was given a text that is no RFC 3339 time"),
-        ("time(body.a, body.b, 'unix')", '{"a":0,"b":"5x"}', "'5x' is no offset; write for example '-5m', '0s' or '+1h30m'"),
+        (
+            "time(body.a, body.b, 'unix')",
+            '{"a":0,"b":"5x"}',
+            "'5x' is no offset; write for example '-5m', '0s' or '+1h30m'",
+        ),
     ],
 )
-def test_a_failure_is_one_kind_of_exception_and_holds_no_value(text: str, body: str, message: str | None):
-    if message is None:
-        with pytest.raises(ExpressionInvalid):
-            compile_expression(text)
-        return
+def test_a_failure_is_one_kind_of_exception_and_holds_no_value(text: str, body: str, message: str):
     with pytest.raises(ExpressionFailed) as failure:
         ask(text, body)
     assert str(failure.value) == message
-
-
-def test_a_slice_without_steps_fails_when_asked():
-    with pytest.raises(ExpressionFailed, match="ValueError"):
-        ask("body[::0]", "[1]")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +139,9 @@ def test_any_text_compiles_or_is_invalid_and_what_compiles_answers_or_fails(text
             continue
 
 
-@pytest.mark.parametrize("text", ["(" * 2000 + "a" + ")" * 2000, "!" * 4000 + "a", "a" + ".b" * 2000, "[" * 1000 + "a" + "]" * 1000])
+@pytest.mark.parametrize(
+    "text", ["(" * 2000 + "a" + ")" * 2000, "!" * 4000 + "a", "a" + ".b" * 2000, "[" * 1000 + "a" + "]" * 1000]
+)
 def test_deep_expressions_compile_or_are_invalid(text: str):
     try:
         compile_expression(text).search({"a": 1})
@@ -195,7 +192,9 @@ def test_what_an_expression_reads(text: str, roots: set[str]):
 
 
 NAMES = ["body", "status", "headers", "x"]
-PIECES = st.sampled_from(["body", "status", "headers.x", "body.a", "@", "`1`", "'s'", "body[0]", "body[*].a", "body[?a == x]", "*"])
+PIECES = st.sampled_from(
+    ["body", "status", "headers.x", "body.a", "@", "`1`", "'s'", "body[0]", "body[*].a", "body[?a == x]", "*"]
+)
 
 
 @given(st.recursive(PIECES, lambda inner: st.tuples(
@@ -289,7 +288,7 @@ def test_time_is_written(value: object, offset: str, form: str, expected: object
 
 
 @pytest.mark.parametrize(
-    "value", ["yesterday", "2026-11-23", "2026-11-23T12:00:00", datetime(2026, 1, 1), True, None, [], float("nan"), float("inf"), 10**400, 1e300]
+    "value", ["yesterday", "2026-11-23", "2026-11-23T12:00:00", NOON.replace(tzinfo=None), True, None, [], float("nan"), float("inf"), 10**400, 1e300]
 )  # fmt: skip
 def test_what_is_no_time_fails(value: object):
     with pytest.raises(ExpressionFailed, match=r"time\(\)"):

@@ -32,7 +32,7 @@ def contents(body: bytes, content_type: str = MULTIPART) -> list[tuple[str, str 
         (b"--XX \t\r\n" + field("a", b"1") + b"\r\n--XX--", [("a", None, b"1")], "padding after a boundary"),
         (multipart(field("é", b"1")), [("é", None, b"1")], "names are UTF-8"),
         (multipart(field("a[b]", b"1"), field("a[b]", b"2")), [("a[b]", None, b"1"), ("a[b]", None, b"2")], "twice"),
-        (multipart(b'content-disposition:form-data;name=a\r\nX-Y: z\r\n\r\n1'), [("a", None, b"1")], "a head written otherwise"),
+        (multipart(b"content-disposition:form-data;name=a\r\nX-Y: z\r\n\r\n1"), [("a", None, b"1")], "a head written otherwise"),
         (multipart(file("f", 'q\\"uo;te', b"")), [("f", 'q"uo;te', b"")], "a quoted file name"),
     ],
 )  # fmt: skip
@@ -64,7 +64,9 @@ def test_a_malformed_body_is_refused_with_its_reason(body: bytes, content_type: 
         read_multipart(body, content_type)
 
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters='"\\\r\n\0', exclude_categories=("C", "Z")), min_size=1, max_size=9)
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_characters='"\\\r\n\0', exclude_categories=("C", "Z")), min_size=1, max_size=9
+)
 
 
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=40)), max_size=4))
@@ -73,8 +75,12 @@ def test_a_body_is_read_as_the_standard_library_reads_it(fields: list[tuple[str,
     body = multipart(*(field(name, value) for name, value in fields))
     assert [(name, value) for name, _, value in contents(body)] == fields
     if all(name.isascii() for name, _ in fields) and fields:
-        message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(b"Content-Type: %b\r\n\r\n%b" % (MULTIPART.encode(), body))
-        assert [part.get_param("name", header="content-disposition") for part in message.get_payload()] == [n for n, _ in fields]
+        message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
+            b"Content-Type: %b\r\n\r\n%b" % (MULTIPART.encode(), body)
+        )
+        assert [part.get_param("name", header="content-disposition") for part in message.get_payload()] == [
+            n for n, _ in fields
+        ]
 
 
 @given(st.binary(), st.text(st.characters(max_codepoint=255), max_size=5))

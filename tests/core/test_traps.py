@@ -48,7 +48,7 @@ def test_a_trap_is_found_and_its_fix_is_told(text: str, trap: str):
         "body.paid == `false`",
         "body.code == 'x'",
         "body.code == 'a == \"x\"'",
-        "body.code == `\"x\"`",
+        'body.code == `"x"`',
         "headers.\"x-id\" == 'y'",
         "'y' == headers.\"x-id\"",
         'body.a == body."b-c"',

@@ -1,0 +1,1 @@
+"""Real processes and real faults: kill -9, SIGSTOP, lost answers, a ledger that goes away."""
