@@ -15,20 +15,20 @@ from proxy.core import decide
 from proxy.core.arrival import Prepared, Refused, Secrets, Unkeyed, candidates, choose, prepare, unmatched_rule
 from proxy.core.documents import RequestDocument, request_document
 from proxy.core.keys import KeyInvalid, outgoing_key
-from proxy.core.model import Entry, Headers, Mode, Request
+from proxy.core.model import SECOND_US, Entry, Headers, Mode, Request
 from proxy.core.policy import Operation, Policy
 from proxy.core.ports import LedgerUnavailable
 from proxy.core.problems import PROBLEMS, slug
 from proxy.core.reasons import Reason
-from proxy.ledger import SchemaState, open_reader, read_state_of
+from proxy.ledger import SchemaState, open_reader, state
 from proxy.server.routing import Routed, route
+from proxy.server.runtime import SystemClock
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the ledger knows. ``is_real``: its own secrets, so that fingerprints are those that it holds."""
+    """What the ledger knows. ``is_real``: there is one, so that fingerprints are those that it holds."""
 
-    secrets: Secrets
     entry: Entry | None
     now: int
     is_real: bool
@@ -70,7 +70,9 @@ def explain(policy: Policy, options: argparse.Namespace) -> dict[str, Any]:
     return told | asyncio.run(_deduplicated(policy, routed, operation, document))
 
 
-async def _deduplicated(policy: Policy, routed: Routed, operation: Operation, document: RequestDocument) -> dict[str, Any]:
+async def _deduplicated(
+    policy: Policy, routed: Routed, operation: Operation, document: RequestDocument
+) -> dict[str, Any]:
     made_up = Secrets(secrets.token_bytes(32), secrets.token_bytes(32))
     first = prepare(routed.provider, operation, document, made_up)
     if isinstance(first, Refused):
@@ -80,7 +82,7 @@ async def _deduplicated(policy: Policy, routed: Routed, operation: Operation, do
     known, prepared = await _known(policy, routed, operation, document, first)
     arrival = decide.Arrival(fingerprint=prepared.fingerprint, credential=prepared.credential, now=known.now)
     decision = decide.on_arrival(known.entry, arrival, operation)
-    told = {
+    told: dict[str, Any] = {
         "key": prepared.shown_key,
         "key_source": prepared.found.source,
         "key_is": "computed" if prepared.found.is_computed else "given",
@@ -104,14 +106,20 @@ async def _deduplicated(policy: Policy, routed: Routed, operation: Operation, do
 async def _known(
     policy: Policy, routed: Routed, operation: Operation, document: RequestDocument, first: Prepared
 ) -> tuple[Known, Prepared]:
+    url, clock = policy.ledger.url, SystemClock()
     try:
-        if await read_state_of(policy.ledger.url) is SchemaState.ABSENT:
-            return Known(Secrets(b"", b""), None, 0, is_real=False), first
-        async with open_reader(policy.ledger.url) as reader:
-            real = Secrets(reader.secrets.key, reader.secrets.fingerprint)
+        if await state(url) is SchemaState.ABSENT:
+            return Known(None, 0, is_real=False), first
+        reader = await open_reader(url, clock)
+        try:
+            assert reader.meta is not None  # it was opened for us
+            real = Secrets(reader.meta.key_secret, reader.meta.fingerprint_secret)
             prepared = prepare(routed.provider, operation, document, real)
             assert isinstance(prepared, Prepared)  # secrets don't decide whether a request has a key
-            return Known(real, await reader.latest(prepared.key_hash), reader.now(), is_real=True), prepared
+            now = int(clock.wall() * SECOND_US)
+            return Known(await reader.latest(prepared.key_hash), now, is_real=True), prepared
+        finally:
+            await reader.close()
     except LedgerUnavailable as problem:
         raise CommandFailed(f"the ledger can't be read: {problem}", Exit.UNREACHABLE) from None
 

@@ -8,7 +8,18 @@ from collections.abc import Sequence
 
 from proxy.cli.output import CommandFailed, Exit, complain
 
-LEDGER_FILTERS = ("provider", "operation", "caller", "status", "reason", "key", "outgoing-key", "since", "until", "older-than")
+LEDGER_FILTERS = (
+    "provider",
+    "operation",
+    "caller",
+    "status",
+    "reason",
+    "key",
+    "outgoing-key",
+    "since",
+    "until",
+    "older-than",
+)
 """The filters of the entries listing; the same words as options and as query parameters."""
 
 
@@ -16,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; give its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["demo"]:
-        from proxy.demo.story import main as demo  # noqa: PLC0415 - each command loads only what it needs
+        from proxy.demo.story import main as demo
 
         return demo(words[1:])
     options = parser().parse_args(words)
@@ -33,10 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    whole = argparse.ArgumentParser(prog="dedup-proxy", description="Makes every retried call to a provider take effect once.")
+    whole = argparse.ArgumentParser(
+        prog="dedup-proxy", description="Makes every retried call to a provider take effect once."
+    )
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)")
+    common.add_argument(
+        "--config", default="config.yaml", metavar="FILE", help="the configuration (default: config.yaml)"
+    )
     common.add_argument("--json", action="store_true", help="print JSON")
 
     serve = commands.add_parser("serve", parents=[common], help="run the proxy")
@@ -46,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--quiet", action="store_true", help="print problems only")
     check.set_defaults(run=_check)
 
-    explain = commands.add_parser("explain", parents=[common], help="say what would be done with a request, without sending")
+    explain = commands.add_parser(
+        "explain", parents=[common], help="say what would be done with a request, without sending"
+    )
     explain.add_argument("method", metavar="METHOD")
     explain.add_argument("target", metavar="URL|PATH")
     explain.add_argument("-H", "--header", action="append", default=[], metavar="'Name: value'")
@@ -85,9 +102,9 @@ def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from proxy.cli.checking import complain_of  # noqa: PLC0415
-    from proxy.config import check  # noqa: PLC0415
-    from proxy.server.app import serve  # noqa: PLC0415
+    from proxy.cli.checking import complain_of
+    from proxy.config import check
+    from proxy.server.app import serve
 
     report = check(options.config)
     complain_of(report)
@@ -95,36 +112,36 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from proxy.cli.checking import run_check  # noqa: PLC0415
+    from proxy.cli.checking import run_check
 
     return run_check(options)
 
 
 def _schema(options: argparse.Namespace) -> int:
-    from proxy.cli.checking import run_schema  # noqa: PLC0415
+    from proxy.cli.checking import run_schema
 
     return run_schema(options)
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from proxy.cli.explaining import run_explain  # noqa: PLC0415
+    from proxy.cli.explaining import run_explain
 
     return run_explain(options)
 
 
 def _migrate(options: argparse.Namespace) -> int:
-    from proxy.cli.ledgers import run_migrate  # noqa: PLC0415
+    from proxy.cli.ledgers import run_migrate
 
     return run_migrate(options)
 
 
 def _ledger_list(options: argparse.Namespace) -> int:
-    from proxy.cli.ledgers import run_list  # noqa: PLC0415
+    from proxy.cli.ledgers import run_list
 
     return run_list(options)
 
 
 def _ledger_show(options: argparse.Namespace) -> int:
-    from proxy.cli.ledgers import run_show  # noqa: PLC0415
+    from proxy.cli.ledgers import run_show
 
     return run_show(options)

@@ -127,7 +127,7 @@ def _judge(
     return *_by_status(status, method=method, has_native=native is not None, attempt=attempt), False
 
 
-def _by_status(status: int, *, method: str, has_native: bool, attempt: int) -> tuple[Event, Reason]:  # noqa: PLR0911 - a table
+def _by_status(status: int, *, method: str, has_native: bool, attempt: int) -> tuple[Event, Reason]:
     if 200 <= status < 300 or status == 303:
         return Event.ANSWERED, Reason.ANSWERED
     if status in (300, 301, 302):

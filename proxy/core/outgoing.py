@@ -106,7 +106,9 @@ def stream(provider: Provider, request: Request, body: AsyncIterator[bytes] | by
 
 def other_preferences(value: bytes) -> bytes:
     """A ``Prefer`` value without the tokens that are ours (RFC 7240)."""
-    kept = [part for part in value.split(b",") if part.split(b"=")[0].split(b";")[0].strip().lower() not in _OUR_PREFERENCES]
+    kept = [
+        part for part in value.split(b",") if part.split(b"=")[0].split(b";")[0].strip().lower() not in _OUR_PREFERENCES
+    ]
     return b",".join(kept).strip()
 
 

@@ -166,14 +166,18 @@ class Operation:
     body_type: Literal["json", "form", "xml", "text", "any"] = "json"
     wait_seconds: float = 10.0
     timeout: Timeouts = Timeouts()
-    quiet_seconds: float = 60.0  # settle.request_life, or the look-up's absent_after: after the deadline, nothing lives on
+    quiet_seconds: float = (
+        60.0  # settle.request_life, or the look-up's absent_after: after the deadline, nothing lives on
+    )
     can_look_up: bool = False
     settle_by: tuple[str, ...] = ()
     store: Store = Store()
     answers: Answers = Answers()
     path_in_identity: bool = False  # `unmatched: protect` puts method and path into the operation part of the identity
     key_passes: bool = False  # the caller's key header goes on to the provider unchanged
-    later: Mapping[str, Any] = field(default_factory=dict)  # parsed and valid, its effect not built yet (suspect, facts, ...)
+    later: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # parsed and valid, its effect not built yet (suspect, facts, ...)
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request line is this operation's; ``when`` is asked separately, on the request document."""

@@ -266,6 +266,22 @@ class Page(Protocol):
 
 
 __all__ = [
-    "UNSENT", "Attempt", "Checkpoints", "Claim", "Clock", "Ids", "Landed", "Ledger", "LedgerUnavailable", "Observer", "Outgoing", "Page",
-    "Phase", "Reply", "Route", "SendFailed", "Upstream", "Write",
+    "UNSENT",
+    "Attempt",
+    "Checkpoints",
+    "Claim",
+    "Clock",
+    "Ids",
+    "Landed",
+    "Ledger",
+    "LedgerUnavailable",
+    "Observer",
+    "Outgoing",
+    "Page",
+    "Phase",
+    "Reply",
+    "Route",
+    "SendFailed",
+    "Upstream",
+    "Write",
 ]

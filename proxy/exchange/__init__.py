@@ -6,4 +6,5 @@
 ``waiting``   duplicates that wait, in this process and for other processes' attempts
 ``bulkhead``  bounded places, so that one slow provider can't take all
 ``told``      what a caller is told
+``refusals``  the problems a request may end in
 """

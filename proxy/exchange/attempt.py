@@ -18,7 +18,18 @@ from proxy.core.model import SECOND_US, Answer, Entry, Executed, Headers, Kept, 
 from proxy.core.outcome import Outcome
 from proxy.core.policy import LedgerRules
 from proxy.core.ports import (
-    Checkpoints, Clock, Landed, Ledger, LedgerUnavailable, Observer, Outgoing, Phase, Reply, SendFailed, Upstream, Write,
+    Checkpoints,
+    Clock,
+    Landed,
+    Ledger,
+    LedgerUnavailable,
+    Observer,
+    Outgoing,
+    Phase,
+    Reply,
+    SendFailed,
+    Upstream,
+    Write,
 )  # fmt: skip
 from proxy.core.reasons import Reason
 from proxy.core.states import Event, Evidence

@@ -10,29 +10,38 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from proxy.core import decide
 from proxy.core.arrival import Prepared, Secrets
 from proxy.core.decide import Arrival, Decision, Kind
 from proxy.core.keys import KeyInvalid, outgoing_key
-from proxy.core.model import SECOND_US, Attempt, Entry, Executed, KeyHash, Status
+from proxy.core.model import SECOND_US, Attempt, Entry, KeyHash, Status
 from proxy.core.outgoing import CannotPlace, build
 from proxy.core.policy import LedgerRules
 from proxy.core.ports import (
-    Checkpoints, Claim, Clock, Ids, Landed, Ledger, LedgerUnavailable, Observer, Outgoing, Upstream, Write,
+    Checkpoints,
+    Claim,
+    Clock,
+    Ids,
+    Landed,
+    Ledger,
+    LedgerUnavailable,
+    Observer,
+    Outgoing,
+    Upstream,
+    Write,
 )  # fmt: skip
 from proxy.core.reasons import Reason
 from proxy.core.states import Event, Evidence, begin
+from proxy.exchange import refusals
 from proxy.exchange.attempt import Attempts, Finished
 from proxy.exchange.bulkhead import Bulkhead, Full
-from proxy.exchange.told import Facts, Passed, Problem, Told, facts_of, from_row, is_answer_of_row, unknown
+from proxy.exchange.told import Problem, Told, from_row, is_answer_of_row
 from proxy.exchange.waiting import Watch
 
 CLAIM_SECONDS_MAX: Final = 5.0
 """How long a claim may take before the caller is told that the ledger is not available. Nothing is sent then."""
-
-_T = TypeVar("_T", Passed, Problem, Told)
 
 _KNOWN_KEYS_MAX: Final = 65_536
 """Keys seen lately, as a hint whether to read before claiming; never a source of truth."""
@@ -96,11 +105,11 @@ class Exchange:
                 else:
                     step = await self._decide(call, entry, running, until)
                 if not isinstance(step, _Again):
-                    return self._named(prepared, step)
+                    return refusals.named(prepared, step)
                 entry = step.entry
         except LedgerUnavailable as problem:
-            return self._ledger_down(prepared, str(problem))
-        return self._still_running(prepared, entry)
+            return refusals.named(prepared, refusals.ledger_down(str(problem)))
+        return refusals.named(prepared, refusals.still_running(entry))
 
     async def drain(self, seconds_max: float) -> int:
         """Let running attempts end; cancel what has not ended in time. Tells how many were cancelled."""
@@ -121,7 +130,7 @@ class Exchange:
                 return await self._begin(call, entry, decision)
             if await self._until_done(running, until):
                 return _Again(await self._ledger.read(prepared.key_hash))
-            return self._still_running(prepared, entry)
+            return refusals.still_running(entry)
         assert entry is not None  # every other decision is made on a row
         if decision.kind is Kind.EXPIRE:
             await self._ledger.record(_lease_over(entry))
@@ -130,9 +139,9 @@ class Exchange:
         if decision.kind is Kind.WAIT:
             return await self._wait(call, entry, until)
         if decision.kind is Kind.REFUSE and decision.reason is Reason.KEY_REUSED:
-            return _key_reused(prepared)
+            return refusals.key_reused()
         if decision.kind is Kind.REFUSE and decision.reason is Reason.PROVIDER_BUSY:
-            return self._told_to_wait(prepared, entry, decision)
+            return refusals.told_to_wait(prepared, entry, decision, self._rules.retention_entry_us)
         self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
         return from_row(entry, operation=prepared.operation, retention_us=self._rules.retention_entry_us)
 
@@ -147,7 +156,7 @@ class Exchange:
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise  # the caller went away; the task goes on
-            return self._cut_short(prepared)
+            return refusals.cut_short(prepared)
 
     async def _claim_and_send(
         self, call: Call, entry: Entry | None, decision: Decision, done: asyncio.Future[Finished | None]
@@ -169,9 +178,9 @@ class Exchange:
         except Full:
             return await self._busy(prepared)
         except (CannotPlace, KeyInvalid) as problem:
-            return _cannot_place(prepared, str(problem))
+            return refusals.cannot_place(prepared, str(problem))
         except _Late as late:
-            return self._ledger_down(prepared, str(late))
+            return refusals.ledger_down(str(late))
         finally:
             del self._running[prepared.key_hash]
             done.set_result(finished)
@@ -207,7 +216,9 @@ class Exchange:
         if decision.kind is Kind.RECLAIM:
             assert previous is not None  # a reclaim is decided on a row
             revision = decide.next_revision(previous, prepared.fingerprint, operation)
-            base = replace(previous, fingerprint=prepared.fingerprint, credential=prepared.credential, revision=revision)
+            base = replace(
+                previous, fingerprint=prepared.fingerprint, credential=prepared.credential, revision=revision
+            )
         else:
             base = self._newborn(prepared, decision, attempt, lease_until=now + lease_us)
         key = self._outgoing_key(prepared, base)
@@ -248,14 +259,14 @@ class Exchange:
         """Share the outcome of this process's running attempt."""
         prepared = call.prepared
         if not await self._until_done(running, until):
-            return self._still_running(prepared, None)
+            return refusals.still_running(None)
         finished = running.done.result()
         if finished is None:  # its claim was lost, or it was refused a place
             return _Again(await self._ledger.read(prepared.key_hash))
         self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
         if finished.entry is not None and is_answer_of_row(finished.entry):
             return self._waiter_told(prepared, finished.entry)
-        return _second_hand(finished.told)
+        return refusals.second_hand(finished.told)
 
     async def _until_done(self, running: _Running, until: float) -> bool:
         try:
@@ -272,7 +283,7 @@ class Exchange:
         while row is not None and not is_answer_of_row(row):
             changed = await self._watch.until_changed(row, max(until - self._clock.boot(), 0))
             if changed is None:
-                return self._still_running(prepared, row)
+                return refusals.still_running(row)
             row = await self._ledger.read(prepared.key_hash)
         if row is None:
             raise LedgerUnavailable("the entry is gone from the ledger")
@@ -288,50 +299,9 @@ class Exchange:
         if decide.is_touch_due(entry, prepared.operation.key.window_us, self._ledger.now()):
             self._spawn_quietly(self._ledger.touch(entry.key_hash, entry.generation))
 
-    # -- our own answers ------------------------------------------------------------------------------------------------
-
-    def _still_running(self, prepared: Prepared, entry: Entry | None) -> Problem:
-        facts = Facts(
-            reason=Reason.IN_PROGRESS, sent=False, status=Status.IN_FLIGHT, executed=Executed.UNKNOWN,
-            entry=entry.id if entry is not None else None,
-        )  # fmt: skip
-        detail = "Another request under the same key is still running. Send the same request again to get its answer."
-        return self._named(prepared, Problem(facts=facts, reason=Reason.IN_PROGRESS, detail=detail, retry_after=1.0))
-
-    def _told_to_wait(self, prepared: Prepared, entry: Entry, decision: Decision) -> Problem:
-        retention = self._rules.retention_entry_us
-        facts = facts_of(entry, reason=decision.reason, sent=False, operation=prepared.operation, retention_us=retention)
-        detail = "The provider asked to be left alone for a while; nothing was sent. Send the same request again then."
-        return Problem(facts=facts, reason=decision.reason, detail=detail, retry_after=decision.seconds)
-
     async def _busy(self, prepared: Prepared) -> Problem:
         """No place was free. Nothing was claimed, so the row, if there is one, is another request's."""
-        row = await self._ledger.read(prepared.key_hash)
-        executed = Executed.NO if row is None else row.executed
-        facts = Facts(reason=Reason.PROVIDER_BUSY, sent=False, executed=executed, entry=row.id if row else None)
-        detail = f"All places for {prepared.provider.name} are taken; nothing was sent. Send the same request again."
-        return Problem(facts=facts, reason=Reason.PROVIDER_BUSY, detail=detail, retry_after=1.0)
-
-    def _cut_short(self, prepared: Prepared) -> Problem:
-        """The proxy shut down before the attempt ended; the ledger says ambiguous."""
-        facts = Facts(reason=Reason.ANSWER_LOST, sent=True, status=Status.AMBIGUOUS, executed=Executed.UNKNOWN)
-        return unknown(facts, prepared.operation)
-
-    def _ledger_down(self, prepared: Prepared, cause: str) -> Problem:
-        facts = Facts(reason=Reason.LEDGER_UNAVAILABLE, sent=False, executed=Executed.UNKNOWN)
-        detail = f"Nothing was sent: {cause}. Send the same request again."
-        problem = Problem(facts=facts, reason=Reason.LEDGER_UNAVAILABLE, detail=detail, retry_after=1.0)
-        return self._named(prepared, problem)
-
-    @staticmethod
-    def _named(prepared: Prepared, told: _T) -> _T:
-        """*told*, a problem with the names that help a person find it."""
-        if not isinstance(told, Problem):
-            return told
-        return replace(
-            told, provider=prepared.provider.name, operation=prepared.operation.name, key=prepared.shown_key,
-            operation_rule=prepared.operation,
-        )  # fmt: skip
+        return refusals.busy(prepared, await self._ledger.read(prepared.key_hash))
 
     # -- bookkeeping ----------------------------------------------------------------------------------------------------
 
@@ -389,20 +359,3 @@ def _is_same(running: _Running, prepared: Prepared) -> bool:
 def _lease_over(entry: Entry) -> Write:
     evidence = Evidence(event=Event.LEASE_EXPIRED, token=entry.attempt.token, reason=Reason.LEASE_EXPIRED)
     return Write(entry.key_hash, entry.generation, evidence)
-
-
-def _second_hand(told: Told) -> Told:
-    """The answer of an attempt whose outcome could not be recorded, for those who waited for it."""
-    return replace(told, facts=replace(told.facts, sent=False))
-
-
-def _key_reused(prepared: Prepared) -> Problem:
-    facts = Facts(reason=Reason.KEY_REUSED, sent=False, executed=Executed.UNKNOWN)
-    detail = "This key was used before with another request or credential. Use a new key for a new call."
-    return Problem(facts=facts, reason=Reason.KEY_REUSED, detail=detail)
-
-
-def _cannot_place(prepared: Prepared, why: str) -> Problem:
-    facts = Facts(reason=Reason.REQUEST_INVALID, sent=False, executed=Executed.UNKNOWN)
-    detail = f"The key of operation {prepared.operation.name!r} has no place in this request: {why}."
-    return Problem(facts=facts, reason=Reason.REQUEST_INVALID, detail=detail)

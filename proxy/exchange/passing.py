@@ -134,7 +134,12 @@ def _refused(passage: Passage, reason: Reason, detail: str) -> Problem:
 
 
 def _problem(
-    passage: Passage, reason: Reason, detail: str, *, retry_after: float | None = None, failure: SendFailed | None = None
+    passage: Passage,
+    reason: Reason,
+    detail: str,
+    *,
+    retry_after: float | None = None,
+    failure: SendFailed | None = None,
 ) -> Problem:
     sent = failure is not None and failure.sent
     return Problem(

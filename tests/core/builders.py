@@ -26,7 +26,9 @@ def attempt(number: int = 1, *, at: int = START, quiet_seconds: int = 90) -> Att
     return Attempt(number, token(number), at, at + quiet_seconds * SECOND)
 
 
-def entry(status: Status = Status.IN_FLIGHT, *, attempts: int = 1, is_open: tuple[int, ...] | None = None, **fields: Any) -> Entry:
+def entry(
+    status: Status = Status.IN_FLIGHT, *, attempts: int = 1, is_open: tuple[int, ...] | None = None, **fields: Any
+) -> Entry:
     """An entry whose latest attempt is number *attempts*; *is_open* are the numbers of the open ones."""
     latest = attempt(attempts)
     if is_open is None:

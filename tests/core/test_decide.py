@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from proxy.core.decide import Arrival, Decision, Kind, expires_at, has_window_ended, is_touch_due, next_revision, on_arrival
+from proxy.core.decide import (
+    Arrival,
+    Decision,
+    Kind,
+    expires_at,
+    has_window_ended,
+    is_touch_due,
+    next_revision,
+    on_arrival,
+)
 from proxy.core.model import Entry, Status
 from proxy.core.reasons import Reason
 from tests.core.builders import SECOND, START, entry, native, operation

@@ -130,6 +130,11 @@ DIFFERENT = {
     "the order of equal parts": (parts(part("a", b"1"), part("a", b"2")), parts(part("a", b"2"), part("a", b"1"))),
     "parts run together": (parts(part("a", b"1"), part("b", b"2")), parts(part("a", b"1b2"))),
     "an unknown coding": (Sent("{}"), Sent("{}", headers=((b"content-encoding", b"br"),))),
+    "which unknown coding": (
+        Sent("{}", headers=((b"content-encoding", b"br"),)), Sent("{}", headers=((b"content-encoding", b"zstd"),))),
+    "beside an ignored form field": (form("a=1&t=1", ignore=("body.t",)), form("a=2&t=1", ignore=("body.t",))),
+    "an ignored field of what is no object": (Sent("[1]", ignore=("body.t",)), Sent("[2]", ignore=("body.t",))),
+    "an ignored field within a text": (Sent('{"m":"x"}', ignore=("body.m.t",)), Sent('{"m":"y"}', ignore=("body.m.t",))),
     "beside an ignored field": (Sent('{"a":1,"t":1}', ignore=("body.t",)), Sent('{"a":2,"t":1}', ignore=("body.t",))),
     "a field named like an ignored one elsewhere": (
         Sent('{"m":{"t":1}}', ignore=("body.t",)), Sent('{"m":{"t":2}}', ignore=("body.t",))),

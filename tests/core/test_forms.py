@@ -5,10 +5,20 @@ from __future__ import annotations
 from urllib.parse import quote_from_bytes, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.forms import FIELDS_MAX, TooManyFields, field_name, field_path, gather, nest, read_pairs, write_pair
+from proxy.core.forms import (
+    FIELDS_MAX,
+    NESTING_MAX,
+    TooManyFields,
+    field_name,
+    field_path,
+    gather,
+    nest,
+    read_pairs,
+    write_pair,
+)
 
 
 def pairs(text: bytes) -> list[tuple[str, str]]:
@@ -39,7 +49,8 @@ def test_what_others_write_is_read_back(fields: list[tuple[str, str]]):
     assert pairs(urlencode(fields).encode()) == fields
 
 
-@given(st.binary())
+@given(st.binary() | st.lists(st.binary(max_size=4), max_size=5).map(b"&".join))
+@example(b"&a=1&&b")
 def test_any_bytes_are_a_form(text: bytes):
     pieces = [piece for piece in text.split(b"&") if piece]
     assert [text[pair.start : pair.end] for pair in read_pairs(text)] == pieces
@@ -83,7 +94,7 @@ def test_a_written_pair_is_read_back():
         ("[a]=1", {"[a]": "1"}, "brackets without a name are a name"),
         ("a[][b]=1", {"a[][b]": "1"}, "a list of objects without indexes is ambiguous: a name"),
         ("a[b]x=1", {"a[b]x": "1"}, "text after brackets makes it a name"),
-        ("a" + "[b]" * 50 + "=1", {"a" + "[b]" * 50: "1"}, "too deep: a name"),
+        ("a" + "[b]" * NESTING_MAX + "=1", {"a" + "[b]" * NESTING_MAX: "1"}, "too deep: a name"),
     ],
 )
 def test_names_nest(fields: str, expected: dict[str, object], why: str):
@@ -95,6 +106,14 @@ def test_the_order_of_different_names_does_not_matter(fields: list[str]):
     assert nest((p.name, p.value) for p in read_pairs("&".join(fields).encode())) == {
         "a": "1", "a[b]": "2", "a[b][c]": "3", "a[]": ["4"], "a[0]": "5", "b": ["6", "7"],
     }  # fmt: skip
+
+
+def test_names_nest_as_deep_as_the_limit():
+    value: object = nest([("a" + "[b]" * (NESTING_MAX - 1), "1")])
+    for _ in range(NESTING_MAX):
+        assert isinstance(value, dict)
+        (value,) = value.values()
+    assert value == "1"
 
 
 def test_a_value_that_is_an_object_is_not_descended_into():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -334,6 +335,12 @@ def test_formats_are_spellings_of_the_same_derivation():
     plain = dashed.replace("-", "")
     assert [index for index in range(32) if plain[index] != digits[index]] in ([], [12], [16], [12, 16])
     assert {"hex32": len(digits), "uuid": len(dashed)} == OUTGOING_LENGTHS
+
+
+def test_every_uuid_says_its_version_and_variant():
+    for revision in range(64):
+        made = uuid.UUID(outgoing(WHO, revision=revision, format="uuid"))
+        assert (made.version, made.variant) == (4, uuid.RFC_4122)
 
 
 def test_an_outgoing_key_is_derived_as_documented():

@@ -65,7 +65,9 @@ def test_a_status_nobody_knows_is_ambiguous(status: int) -> None:
         (422, {"attempt": 2}, Event.TURNED_AWAY),
     ],
 )
-def test_a_conflict_on_a_later_attempt_may_mean_that_the_first_did_it(status: int, how: dict[str, Any], expected: Event) -> None:
+def test_a_conflict_on_a_later_attempt_may_mean_that_the_first_did_it(
+    status: int, how: dict[str, Any], expected: Event
+) -> None:
     assert judge(status, **how).event is expected
 
 

@@ -135,7 +135,10 @@ def test_a_reclaim_begins_only_where_nothing_is_open() -> None:
     assert begin(entry(NOT_EXECUTED), Event.RECLAIMED, second, reason=evidence(Event.RECLAIMED).reason) is not None
     for status in (IN_FLIGHT, AMBIGUOUS, SUCCEEDED, REJECTED):
         assert begin(entry(status), Event.RECLAIMED, second, reason=evidence(Event.RECLAIMED).reason) is None
-    assert begin(entry(NOT_EXECUTED, is_open=(1,)), Event.RECLAIMED, second, reason=evidence(Event.RECLAIMED).reason) is None
+    assert (
+        begin(entry(NOT_EXECUTED, is_open=(1,)), Event.RECLAIMED, second, reason=evidence(Event.RECLAIMED).reason)
+        is None
+    )
 
 
 def test_a_resend_keeps_the_earlier_attempt_open() -> None:
@@ -175,7 +178,9 @@ def test_no_path_from_an_open_attempt_to_a_new_send_without_evidence_a_person_or
         assert _sends_within_reach(start, banned=banned) == set()
 
 
-@pytest.mark.parametrize("event", sorted(PROVES_NOTHING_HAPPENED | {Event.RESENT, Event.RESENT_BY_POLICY, Event.RESOLVED_NOT_EXECUTED}))
+@pytest.mark.parametrize(
+    "event", sorted(PROVES_NOTHING_HAPPENED | {Event.RESENT, Event.RESENT_BY_POLICY, Event.RESOLVED_NOT_EXECUTED})
+)
 def test_the_search_would_see_a_hole(event: Event) -> None:
     """Each allowed way does lead to a send: the search above is not empty for want of looking."""
     banned = (PROVES_NOTHING_HAPPENED | DECIDED | {Event.RESENT}) - {event}

@@ -65,7 +65,9 @@ class Scene:
         done = proxy.command("migrate")
         assert done.returncode == 0, done.stderr
 
-    async def ask(self, proxy: ProxyProcess, intent: str, *, key: str | None = None, behave: str = "ok", number: int = 1) -> Observation:
+    async def ask(
+        self, proxy: ProxyProcess, intent: str, *, key: str | None = None, behave: str = "ok", number: int = 1
+    ) -> Observation:
         """One request, as a client without retries of its own sees it."""
         asked_at = time.time()
         headers = {"Idempotency-Key": key or intent, "x-intent": intent, "x-behave": behave}
@@ -92,7 +94,9 @@ class Scene:
             if seen.entry_status in statuses:
                 return seen
             await asyncio.sleep(0.25)
-        raise AssertionError(f"{intent} never became one of {sorted(statuses)}: {self.observations[-1]}\n{proxy.logs()}")
+        raise AssertionError(
+            f"{intent} never became one of {sorted(statuses)}: {self.observations[-1]}\n{proxy.logs()}"
+        )
 
     def effects_of(self, intent: str) -> int:
         """How often the provider did it."""
@@ -105,7 +109,7 @@ class Scene:
     def rows(self) -> list[dict[str, Any]]:
         """All entries, through the admin API of a proxy that runs."""
         proxy = next(p for p in self.proxies if p.process is not None and p.process.poll() is None)
-        with urllib.request.urlopen(f"{proxy.admin_url}/v1/entries?limit=1000", timeout=10) as answer:
+        with urllib.request.urlopen(f"{proxy.admin_url}/v1/entries?limit=1000", timeout=10) as answer:  # noqa: S310 - http, on loopback
             rows: list[dict[str, Any]] = json.load(answer)["entries"]
         return rows
 

@@ -56,7 +56,9 @@ async def test_what_a_provider_does_is_told_truly(tmp_path: Path, postgres: Post
             first = await played.ask(proxy, behave, behave=behave, key=_key(behave))
             second = await played.ask(proxy, behave, behave=behave, key=_key(behave), number=2)
 
-            assert (first.status, first.executed, first.sent, first.entry_status) == (*first_told, "yes", status), behave
+            assert (first.status, first.executed, first.sent, first.entry_status) == (*first_told, "yes", status), (
+                behave
+            )
             assert (second.status, second.sent, second.entry_status) == (*duplicate_told, status), behave
             assert second.executed == first.executed, behave
             assert (played.effects_of(behave), played.requests_of(behave)) == (effects, 1), behave
@@ -64,7 +66,11 @@ async def test_what_a_provider_does_is_told_truly(tmp_path: Path, postgres: Post
             first = await played.ask(proxy, behave, behave=behave, key=_key(behave))
             second = await played.ask(proxy, behave, behave=behave, key=_key(behave), number=2)
 
-            assert (first.status, first.executed, first.sent, first.entry_status) == (*first_told, "yes", "not_executed"), behave
+            assert (first.status, first.executed, first.sent, first.entry_status) == (
+                *first_told,
+                "yes",
+                "not_executed",
+            ), behave
             assert (second.status, second.executed, second.sent) == (200, "yes", "yes"), behave
             assert (played.effects_of(behave), played.requests_of(behave)) == (1, 2), behave
         played.verdict()

@@ -20,7 +20,7 @@ CRASHES = {
 SETUPS = [("sqlite", 1), ("postgresql", 1), ("postgresql", 2)]
 
 
-@pytest.mark.parametrize(("engine", "proxies"), SETUPS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("engine", "proxies"), SETUPS, ids=str)
 @pytest.mark.parametrize("checkpoint", CRASHES)
 async def test_a_killed_proxy_never_doubles_a_call_and_never_lies(
     tmp_path: Path, postgres: Postgres, checkpoint: str, engine: str, proxies: int

@@ -1,0 +1,203 @@
+"""The types that the models are written in: a validator of :mod:`proxy.config.values` and its JSON Schema."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+
+from proxy.config import expressions, units, values
+from proxy.config.expressions import Scope
+from proxy.config.tree import Text
+from proxy.config.values import shown, text, wrong
+from proxy.core.expressions import Expression
+
+_FILLED: dict[str, Any] = {"type": "string", "pattern": r"\$\{"}
+
+
+def _or_filled(**schema: Any) -> WithJsonSchema:
+    """A JSON Schema that also takes a ``${...}``, whose value only the loader knows."""
+    return WithJsonSchema({"anyOf": [schema, _FILLED]})
+
+
+_STRING = WithJsonSchema({"type": "string", "minLength": 1})
+_DURATION = r"^(0|[1-9][0-9]*)(ms|s|m|h|d)$"
+
+Flag = Annotated[bool, PlainValidator(values.flag), _or_filled(type="boolean")]
+Count = Annotated[int, PlainValidator(values.between(1, 1_000_000)), _or_filled(type="integer", minimum=1)]
+Natural = Annotated[int, PlainValidator(values.between(0, 1_000_000)), _or_filled(type="integer", minimum=0)]
+
+Duration = Annotated[
+    units.Duration,
+    PlainValidator(values.duration(forever=False, zero=False)),
+    _or_filled(type="string", pattern=_DURATION),
+]
+Wait = Annotated[
+    units.Duration,
+    PlainValidator(values.duration(forever=False, zero=True)),
+    _or_filled(type="string", pattern=_DURATION),
+]
+Retention = Annotated[
+    units.Duration,
+    PlainValidator(values.duration(forever=True, zero=False)),
+    _or_filled(type="string", pattern=f"{_DURATION}|^forever$"),
+]
+Size = Annotated[
+    units.Size,
+    PlainValidator(values.size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": "^[1-9][0-9]*(B|KiB|MiB|GiB)?$"},
+                _FILLED,
+            ]
+        }
+    ),
+]
+
+Str = Annotated[str, PlainValidator(text), _STRING]
+Name = Annotated[str, PlainValidator(values.name), _STRING]
+Secret = Annotated[values.Secret, PlainValidator(values.secret), _STRING]
+LedgerUrl = Annotated[values.Secret, PlainValidator(values.ledger_url), _STRING]
+HeaderName = Annotated[str, PlainValidator(values.header_name), _STRING]
+HeaderValue = Annotated[str, PlainValidator(values.header_value), _STRING]
+HostPattern = Annotated[str, PlainValidator(values.host_pattern), _STRING]
+Url = Annotated[str, PlainValidator(values.url), _STRING]
+Origin = Annotated[str, PlainValidator(values.origin), _STRING]
+Endpoint = Annotated[str, PlainValidator(values.endpoint), _STRING]
+Listen = Annotated[str, PlainValidator(values.listen), _STRING]
+Network = Annotated[str, PlainValidator(values.network), _STRING]
+File = Annotated[Path, PlainValidator(values.file), _STRING]
+
+RequestExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.REQUEST)), _STRING]
+AnswerExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.ANSWER)), _STRING]
+SettlingExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.SETTLING)), _STRING]
+FoundExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FOUND)), _STRING]
+FactExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FACTS)), _STRING]
+ItemExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.ITEM)), _STRING]
+
+IgnoredPath = Annotated[str, PlainValidator(expressions.path("body", "params")), _STRING]
+RedactedPath = Annotated[str, PlainValidator(expressions.path("body", "headers")), _STRING]
+
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_SEGMENT = re.compile(r"[^\s?#{}]*")
+_PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+def _request_line(value: object) -> Text:
+    """``METHOD PATH``; ``{name}`` is one segment, ``**`` as the last segment is the rest."""
+    found = text(value)
+    method, _, target = found.partition(" ")
+    target = target.strip()
+    if not target:
+        raise wrong(f"{shown(found)} is not METHOD PATH", f"write POST {found}" if found.startswith("/") else "")
+    if not _METHOD.fullmatch(method):
+        fix = f"write {method.upper()}" if _METHOD.fullmatch(method.upper()) else "name the method; one line for each"
+        raise wrong(f"{method!r} is not a method", fix)
+    if not target.startswith("/"):
+        fix = (
+            "leave out scheme and host: paths are relative to base_url's"
+            if "://" in target
+            else f"write {method} /{target}"
+        )
+        raise wrong(f"{shown(found)}: a path begins with /", fix)
+    *before, last = target[1:].split("/")
+    for segment in (*before, *([last] if last != "**" else [])):
+        if "*" in segment:
+            raise wrong(f"{shown(found)}: ** stands alone as the last segment", "use {name} for one segment")
+        if not _SEGMENT.fullmatch(segment) and not _PARAMETER.fullmatch(segment):
+            raise wrong(
+                f"{shown(found)}: {segment!r} is neither literal nor {{name}}", "a {name} is a whole segment; no query"
+            )
+    return Text.make(f"{method} {target}", found.mark, shown=found.shown if found.is_substituted else None)
+
+
+RequestLine = Annotated[str, PlainValidator(_request_line), _STRING]
+
+_STATUS_CLASS = re.compile(r"[1-5]xx")
+
+
+def _status(value: object) -> int | str:
+    """A status, a class such as ``4xx``, or ``none`` for no answer."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 100 <= value <= 599:
+            return value
+        raise wrong(f"{value} is not an HTTP status")
+    if isinstance(value, str) and (value == "none" or _STATUS_CLASS.fullmatch(value)):
+        return str(value)
+    raise wrong(f"{shown(value)} is not a status", "write a number, a class such as 4xx, or none for no answer")
+
+
+Status = Annotated[
+    int | str,
+    PlainValidator(_status),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 100, "maximum": 599},
+                {"enum": ["1xx", "2xx", "3xx", "4xx", "5xx", "none"]},
+            ]
+        }
+    ),
+]
+AnswerStatus = Annotated[
+    int, PlainValidator(values.between(200, 599)), WithJsonSchema({"type": "integer", "minimum": 200, "maximum": 599})
+]
+
+_BODY_NAME = re.compile(r"[^\s.\[\]{}\"'*]+(\.[^\s.\[\]{}\"'*]+)*")
+_PARAMETER_NAME = re.compile(r"[^\s&=#?+%]+")
+
+
+def _body_path(value: object) -> Text:
+    found = text(value)
+    if not _BODY_NAME.fullmatch(found):
+        raise wrong(f"{shown(found)} is not a dotted path of names", "list items and quoted names can't be addressed")
+    return found
+
+
+def _parameter(value: object) -> Text:
+    found = text(value)
+    if not _PARAMETER_NAME.fullmatch(found):
+        raise wrong(f"{shown(found)} is not a query parameter's name")
+    return found
+
+
+BodyPath = Annotated[str, PlainValidator(_body_path), _STRING]
+Parameter = Annotated[str, PlainValidator(_parameter), _STRING]
+
+_RATE = re.compile(r"[1-9][0-9]{0,5}/(s|m|h|d)")
+
+
+def _rate(value: object) -> Text:
+    found = text(value)
+    if not _RATE.fullmatch(found):
+        raise wrong(f"{shown(found)} is not a rate", "write a number per s, m, h or d: 6/m")
+    return found
+
+
+Rate = Annotated[str, PlainValidator(_rate), _STRING]
+
+
+def _encryption_key(value: object) -> values.Secret:
+    found = values.secret(value)
+    try:
+        raw = base64.b64decode(found.value, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 32:
+        raise wrong("an encryption key is the base64 of 32 bytes", "make one with: openssl rand -base64 32")
+    return found
+
+
+EncryptionKey = Annotated[values.Secret, PlainValidator(_encryption_key), _STRING]
+
+ListOf = BeforeValidator(values.one_or_list)
+"""In front of a tuple type: a single value stands for a list of one."""
+
+MappingOf = BeforeValidator(values.without_null)
+"""In front of a dict type: a null takes an inherited entry away."""
