@@ -97,10 +97,11 @@ def _entry() -> None:
         ),
         postgresql_with={"fillfactor": 90},
     )
-    for name, column, status in (
-        ("ix_entry_lease", "lease_until", "in_flight"),
-        ("ix_entry_ambiguous", "updated_at", "ambiguous"),
+    order = ["created_at", "key_hash", "generation"]
+    for name, columns, status in (
+        ("ix_entry_lease", ["lease_until"], "in_flight"),
+        ("ix_entry_ambiguous", order, "ambiguous"),
     ):
         where = sa.text(f"status = '{status}'")
-        op.create_index(name, "entry", [column], postgresql_where=where, sqlite_where=where)
-    op.create_index("ix_entry_created", "entry", ["created_at", "key_hash", "generation"])
+        op.create_index(name, "entry", columns, postgresql_where=where, sqlite_where=where)
+    op.create_index("ix_entry_created", "entry", order)

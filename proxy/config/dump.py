@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from proxy.config.checks.operations import quiet
 from proxy.config.compile_operation import compile_key, settle_by
 from proxy.config.effective import Configuration, EffectiveProvider
+from proxy.config.models.base import own_first
 from proxy.config.models.operation import Operation
 from proxy.config.tree import Text
 from proxy.config.units import Duration, Size
@@ -32,8 +33,8 @@ def shown(value: object) -> Any:
     """*value* as YAML can say it. Secrets are masked; what was filled in is shown as it was written."""
     match value:
         case BaseModel():
-            fields = type(value).model_fields
-            said = {info.alias or name: shown(getattr(value, name)) for name, info in fields.items()}
+            fields = own_first(type(value)).items()
+            said = {info.alias or name: shown(getattr(value, name)) for name, info in fields}
             return {name: below for name, below in said.items() if below not in (None, [], {})}
         case Secret() | Duration() | Size() | Path():
             return str(value)

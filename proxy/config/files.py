@@ -32,8 +32,8 @@ class Reader:
         """The tree of *path* with everything it includes; None if it can't be read."""
         return self._load(path, Mark(str(path), 1), above=())
 
-    def _load(self, path: Path, mark: Mark, *, above: tuple[Path, ...]) -> Mapping | None:
-        text = self._text(path, mark)
+    def _load(self, path: Path, mark: Mark, *, above: tuple[Path, ...], named: Text | None = None) -> Mapping | None:
+        text = self._text(path, mark, repr(named) if named is not None and named.is_substituted else str(path))
         if text is None:
             return None
         self.read.append(path)
@@ -45,20 +45,20 @@ class Reader:
                 if included.resolve() in (path.resolve(), *above):
                     self.problems.add(pattern.mark, f"{included} includes itself")
                     continue
-                other = self._load(included, pattern.mark, above=(*above, path.resolve()))
+                other = self._load(included, pattern.mark, above=(*above, path.resolve()), named=pattern)
                 if other is not None:
                     tree = self._joined(tree, other.without("include"), depth=0)
         return tree
 
-    def _text(self, path: Path, mark: Mark) -> str | None:
+    def _text(self, path: Path, mark: Mark, name: str) -> str | None:
         try:
             with path.open("rb") as file:
                 raw = file.read(BYTES_MAX + 1)
         except OSError as error:
-            self.problems.add(mark, f"can't read {path}: {error.strerror or 'unreadable'}")
+            self.problems.add(mark, f"can't read {name}: {error.strerror or 'unreadable'}")
             return None
         if len(raw) > BYTES_MAX:
-            self.problems.add(mark, f"{path} is larger than {BYTES_MAX} bytes")
+            self.problems.add(mark, f"{name} is larger than {BYTES_MAX} bytes")
             return None
         try:
             return raw.decode("utf-8-sig")

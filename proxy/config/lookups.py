@@ -34,4 +34,6 @@ def _lookup_request(value: object) -> Text:
     return found
 
 
-LookupRequest = Annotated[str, PlainValidator(_lookup_request), WithJsonSchema({"type": "string", "minLength": 1})]
+LookupRequest = Annotated[
+    str, PlainValidator(_lookup_request), WithJsonSchema({"type": "string", "minLength": 1, "title": "METHOD PATH"})
+]

@@ -52,6 +52,8 @@ def _from_path(name: Text, substitution: Substitution, problems: Problems) -> Ma
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        problems.add(name.mark, f"can't read the preset {name!r}", f"it is looked for at {path}")
+        problems.add(
+            name.mark, f"can't read the preset {name!r}", "" if name.is_substituted else f"it is looked for at {path}"
+        )
         return None
     return parse(text, str(path), substitution, problems)

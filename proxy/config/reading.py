@@ -105,8 +105,9 @@ def _told(model: type[Model], loc: Path, detail: ErrorDetails, misplaced: Mappin
     value = detail["input"]
     match detail["type"]:
         case "wrong":
-            context = detail["ctx"]
-            return context["message"], context["fix"]
+            # A fix may repeat the value; a validator's message never does where something was filled in.
+            is_open = not (isinstance(value, Text) and value.is_substituted)
+            return detail["ctx"]["message"], detail["ctx"]["fix"] if is_open else ""
         case "extra_forbidden":
             key = str(loc[-1])
             if len(loc) == 1 and key in misplaced:
@@ -157,7 +158,7 @@ def fields_at(model: type[Model], loc: Path) -> list[str]:
 
 def _step(annotation: Any, loc: Path) -> Any:
     """The type under *loc*, optional and annotated wrappings taken off."""
-    annotation = _bare(annotation)
+    annotation = bare(annotation)
     if not loc:
         return annotation
     head, rest = loc[0], loc[1:]
@@ -174,7 +175,8 @@ def _step(annotation: Any, loc: Path) -> Any:
     return None
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
+    """*annotation* without its Annotated and optional wrappings; None for a union of several types."""
     while True:
         origin = get_origin(annotation)
         if origin is Annotated:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from proxy.config import expressions, units, values
 from proxy.config.expressions import Scope
@@ -21,68 +22,78 @@ _FILLED: dict[str, Any] = {"type": "string", "pattern": r"\$\{"}
 
 def _or_filled(**schema: Any) -> WithJsonSchema:
     """A JSON Schema that also takes a ``${...}``, whose value only the loader knows."""
-    return WithJsonSchema({"anyOf": [schema, _FILLED]})
+    return WithJsonSchema({"title": schema.pop("title"), "anyOf": [schema, _FILLED]})
 
 
-_STRING = WithJsonSchema({"type": "string", "minLength": 1})
+def _string(title: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "minLength": 1, "title": title})
+
+
 _DURATION = r"^(0|[1-9][0-9]*)(ms|s|m|h|d)$"
 
-Flag = Annotated[bool, PlainValidator(values.flag), _or_filled(type="boolean")]
-Count = Annotated[int, PlainValidator(values.between(1, 1_000_000)), _or_filled(type="integer", minimum=1)]
-Natural = Annotated[int, PlainValidator(values.between(0, 1_000_000)), _or_filled(type="integer", minimum=0)]
+Flag = Annotated[bool, PlainValidator(values.flag), _or_filled(type="boolean", title="true or false")]
+Count = Annotated[
+    int, PlainValidator(values.between(1, 1_000_000)), _or_filled(type="integer", minimum=1, title="number")
+]
+Natural = Annotated[
+    int, PlainValidator(values.between(0, 1_000_000)), _or_filled(type="integer", minimum=0, title="number")
+]
 
 Duration = Annotated[
     units.Duration,
     PlainValidator(values.duration(forever=False, zero=False)),
-    _or_filled(type="string", pattern=_DURATION),
+    _or_filled(type="string", pattern=_DURATION, title="duration"),
 ]
 Wait = Annotated[
     units.Duration,
     PlainValidator(values.duration(forever=False, zero=True)),
-    _or_filled(type="string", pattern=_DURATION),
+    _or_filled(type="string", pattern=_DURATION, title="duration"),
 ]
 Retention = Annotated[
     units.Duration,
     PlainValidator(values.duration(forever=True, zero=False)),
-    _or_filled(type="string", pattern=f"{_DURATION}|^forever$"),
+    _or_filled(type="string", pattern=f"{_DURATION}|^forever$", title="duration or forever"),
 ]
 Size = Annotated[
     units.Size,
     PlainValidator(values.size),
     WithJsonSchema(
         {
+            "title": "size",
             "anyOf": [
                 {"type": "integer", "minimum": 1},
                 {"type": "string", "pattern": "^[1-9][0-9]*(B|KiB|MiB|GiB)?$"},
                 _FILLED,
-            ]
+            ],
         }
     ),
 ]
 
-Str = Annotated[str, PlainValidator(text), _STRING]
-Name = Annotated[str, PlainValidator(values.name), _STRING]
-Secret = Annotated[values.Secret, PlainValidator(values.secret), _STRING]
-LedgerUrl = Annotated[values.Secret, PlainValidator(values.ledger_url), _STRING]
-HeaderName = Annotated[str, PlainValidator(values.header_name), _STRING]
-HeaderValue = Annotated[str, PlainValidator(values.header_value), _STRING]
-HostPattern = Annotated[str, PlainValidator(values.host_pattern), _STRING]
-Url = Annotated[str, PlainValidator(values.url), _STRING]
-Origin = Annotated[str, PlainValidator(values.origin), _STRING]
-Endpoint = Annotated[str, PlainValidator(values.endpoint), _STRING]
-Listen = Annotated[str, PlainValidator(values.listen), _STRING]
-Network = Annotated[str, PlainValidator(values.network), _STRING]
-File = Annotated[Path, PlainValidator(values.file), _STRING]
+Str = Annotated[str, PlainValidator(text), _string("text")]
+Name = Annotated[str, PlainValidator(values.name), _string("name")]
+Secret = Annotated[values.Secret, PlainValidator(values.secret), _string("secret")]
+LedgerUrl = Annotated[values.Secret, PlainValidator(values.ledger_url), _string("URL")]
+HeaderName = Annotated[str, PlainValidator(values.header_name), _string("header name")]
+HeaderValue = Annotated[str, PlainValidator(values.header_value), _string("text")]
+HostPattern = Annotated[str, PlainValidator(values.host_pattern), _string("host")]
+Url = Annotated[str, PlainValidator(values.url), _string("URL")]
+Origin = Annotated[str, PlainValidator(values.origin), _string("URL")]
+Endpoint = Annotated[str, PlainValidator(values.endpoint), _string("URL")]
+Listen = Annotated[str, PlainValidator(values.listen), _string("HOST:PORT")]
+Network = Annotated[str, PlainValidator(values.network), _string("network")]
+File = Annotated[Path, PlainValidator(values.file), _string("file")]
 
-RequestExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.REQUEST)), _STRING]
-AnswerExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.ANSWER)), _STRING]
-SettlingExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.SETTLING)), _STRING]
-FoundExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FOUND)), _STRING]
-FactExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FACTS)), _STRING]
-ItemExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.ITEM)), _STRING]
+RequestExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.REQUEST)), _string("expression")]
+AnswerExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.ANSWER)), _string("expression")]
+SettlingExpression = Annotated[
+    Expression, PlainValidator(expressions.expression(Scope.SETTLING)), _string("expression")
+]
+FoundExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FOUND)), _string("expression")]
+FactExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FACTS)), _string("expression")]
+ItemExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.ITEM)), _string("expression")]
 
-IgnoredPath = Annotated[str, PlainValidator(expressions.path("body", "params")), _STRING]
-RedactedPath = Annotated[str, PlainValidator(expressions.path("body", "headers")), _STRING]
+IgnoredPath = Annotated[str, PlainValidator(expressions.path("body", "params")), _string("path")]
+RedactedPath = Annotated[str, PlainValidator(expressions.path("body", "headers")), _string("path")]
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _SEGMENT = re.compile(r"[^\s?#{}]*")
@@ -92,6 +103,16 @@ _PARAMETER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 def _request_line(value: object) -> Text:
     """``METHOD PATH``; ``{name}`` is one segment, ``**`` as the last segment is the rest."""
     found = text(value)
+    try:
+        line = _method_and_path(found)
+    except PydanticCustomError:
+        if found.is_substituted:
+            raise wrong(f"{shown(found)} is not METHOD PATH") from None
+        raise
+    return Text.make(line, found.mark, shown=found.shown if found.is_substituted else None)
+
+
+def _method_and_path(found: Text) -> str:
     method, _, target = found.partition(" ")
     target = target.strip()
     if not target:
@@ -114,10 +135,10 @@ def _request_line(value: object) -> Text:
             raise wrong(
                 f"{shown(found)}: {segment!r} is neither literal nor {{name}}", "a {name} is a whole segment; no query"
             )
-    return Text.make(f"{method} {target}", found.mark, shown=found.shown if found.is_substituted else None)
+    return f"{method} {target}"
 
 
-RequestLine = Annotated[str, PlainValidator(_request_line), _STRING]
+RequestLine = Annotated[str, PlainValidator(_request_line), _string("METHOD PATH")]
 
 _STATUS_CLASS = re.compile(r"[1-5]xx")
 
@@ -138,15 +159,18 @@ Status = Annotated[
     PlainValidator(_status),
     WithJsonSchema(
         {
+            "title": "status",
             "anyOf": [
                 {"type": "integer", "minimum": 100, "maximum": 599},
                 {"enum": ["1xx", "2xx", "3xx", "4xx", "5xx", "none"]},
-            ]
+            ],
         }
     ),
 ]
 AnswerStatus = Annotated[
-    int, PlainValidator(values.between(200, 599)), WithJsonSchema({"type": "integer", "minimum": 200, "maximum": 599})
+    int,
+    PlainValidator(values.between(200, 599)),
+    WithJsonSchema({"type": "integer", "minimum": 200, "maximum": 599, "title": "status"}),
 ]
 
 _BODY_NAME = re.compile(r"[^\s.\[\]{}\"'*]+(\.[^\s.\[\]{}\"'*]+)*")
@@ -167,8 +191,8 @@ def _parameter(value: object) -> Text:
     return found
 
 
-BodyPath = Annotated[str, PlainValidator(_body_path), _STRING]
-Parameter = Annotated[str, PlainValidator(_parameter), _STRING]
+BodyPath = Annotated[str, PlainValidator(_body_path), _string("dotted path")]
+Parameter = Annotated[str, PlainValidator(_parameter), _string("parameter")]
 
 _RATE = re.compile(r"[1-9][0-9]{0,5}/(s|m|h|d)")
 
@@ -180,7 +204,7 @@ def _rate(value: object) -> Text:
     return found
 
 
-Rate = Annotated[str, PlainValidator(_rate), _STRING]
+Rate = Annotated[str, PlainValidator(_rate), _string("rate")]
 
 
 def _encryption_key(value: object) -> values.Secret:
@@ -194,7 +218,7 @@ def _encryption_key(value: object) -> values.Secret:
     return found
 
 
-EncryptionKey = Annotated[values.Secret, PlainValidator(_encryption_key), _STRING]
+EncryptionKey = Annotated[values.Secret, PlainValidator(_encryption_key), _string("secret")]
 
 ListOf = BeforeValidator(values.one_or_list)
 """In front of a tuple type: a single value stands for a list of one."""

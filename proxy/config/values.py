@@ -104,11 +104,6 @@ def _unit_text(value: object, example: str) -> str:
     return value
 
 
-def _unit_wrong(value: object, error: UnitInvalid) -> PydanticCustomError:
-    is_substituted = isinstance(value, Text) and value.is_substituted
-    return wrong(f"{shown(value)} {error}", "" if is_substituted else error.fix)
-
-
 def duration(*, forever: bool, zero: bool) -> Callable[[object], Duration]:
     """A validator for durations; *forever* and *zero* say whether those are taken."""
 
@@ -118,7 +113,7 @@ def duration(*, forever: bool, zero: bool) -> Callable[[object], Duration]:
         try:
             found = parse_duration(_unit_text(value, "a duration such as 30s"))
         except UnitInvalid as error:
-            raise _unit_wrong(value, error) from None
+            raise wrong(f"{shown(value)} {error}", error.fix) from None
         if found.us is None and not forever:
             raise wrong("must end some time", "write a duration such as 90d")
         if found.us == 0 and not zero:
@@ -135,7 +130,7 @@ def size(value: object) -> Size:
     try:
         found = parse_size(_unit_text(value, "a size such as 10MiB"))
     except UnitInvalid as error:
-        raise _unit_wrong(value, error) from None
+        raise wrong(f"{shown(value)} {error}", error.fix) from None
     if found.bytes == 0:
         raise wrong("must be larger than nothing")
     return found
@@ -230,7 +225,7 @@ def _url_parts(value: object) -> tuple[Text, SplitResult]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise wrong(
             "must be an http:// or https:// URL",
-            f"write https://{found}" if "://" not in found and not found.is_substituted else "",
+            f"write https://{found}" if "://" not in found else "",
         )
     if parts.username is not None or parts.password is not None:
         raise wrong("a URL must not hold a user or password", "use `auth`")

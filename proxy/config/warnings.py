@@ -70,7 +70,7 @@ def _about_provider(provider: EffectiveProvider, notes: Problems) -> None:
         host = urlsplit(rules.base_url).hostname or ""
         if urlsplit(rules.base_url).scheme == "http" and not is_private(host) and rules.connect_to is None:
             Site(provider.node, notes).wrong(
-                "base_url", message=f"requests to {host} cross the network in clear", fix="use https://"
+                "base_url", message=f"requests to {rules.base_url!r} cross the network in clear", fix="use https://"
             )
     for operation, own in provider.readable:
         _without_effect(_OPERATION, operation.node, notes)

@@ -14,12 +14,17 @@ from proxy.demo.observations import read_lines
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """Something that happened at a provider. ``native_key`` is the idempotency key it came under, None if there was none."""
+    """Something that happened at a provider.
+
+    ``native_key`` is the idempotency key it came under, None if there was none. ``arrived`` is when the provider had read the
+    request, in seconds of the machine's monotonic clock: the same clock as an observation's times.
+    """
 
     provider: str
     intent: str
     effect: str
     native_key: str | None
+    arrived: float
 
 
 class EffectLog:

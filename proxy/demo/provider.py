@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -58,13 +59,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request as a provider reads it. ``meaning`` is a digest of its path and body."""
+    """One request as a provider reads it. ``meaning`` is a digest of its path and body, ``arrived`` a monotonic time."""
 
     intent: str
     body: Mapping[str, Any]
     native_key: str | None
     meaning: str
     behaviour: Behaviour
+    arrived: float
 
 
 class Provider(ABC):
@@ -110,7 +112,13 @@ class Provider(ABC):
         self._done += 1
         effect = f"{self.name}_{self._done:06d}"
         await self.effects.append(
-            Effect(provider=self.name, intent=visit.intent, effect=effect, native_key=visit.native_key)
+            Effect(
+                provider=self.name,
+                intent=visit.intent,
+                effect=effect,
+                native_key=visit.native_key,
+                arrived=visit.arrived,
+            )
         )
         return effect
 
@@ -151,7 +159,7 @@ class Provider(ABC):
         line = {"provider": self.name, "intent": intent, "native_key": native_key, "drawn": behaviour}
         self._arrivals.write(json.dumps(line, separators=(",", ":")) + "\n")
         meaning = hashlib.sha256(request.raw_path.encode() + b"\n" + raw).hexdigest()
-        return Visit(intent, body, native_key, meaning, behaviour)
+        return Visit(intent, body, native_key, meaning, behaviour, time.monotonic())
 
 
 def busy() -> Answer:

@@ -47,6 +47,6 @@ class Patience:
             if self.unknowns > TRIES_AFTER_UNKNOWN:
                 return None
         if self.silences:
-            return min(PAUSE_SECONDS * 2 ** (self.silences - 1), SILENCE_SECONDS_MAX)
+            return min(PAUSE_SECONDS * 2.0 ** (self.silences - 1), SILENCE_SECONDS_MAX)
         wanted = PAUSE_SECONDS if last.retry_after is None else last.retry_after
         return min(max(wanted, PAUSE_SECONDS / 4), PAUSE_SECONDS_MAX)

@@ -1,14 +1,16 @@
 """Whether what callers were told agrees with what happened. Pure; asked once everything has come to rest.
 
 What happened is what the sandbox's effect logs say. A *yes* is checked by itself. A *no* speaks of the attempts that
-existed when it was told, and a request that comes later may be sent again; so a no is held against the effects only
-where every request that overlaps or follows it was told no as well. The ledger's own last word has no such exception: when
-it is read, nothing is sent any more.
+existed when it was told, and a later request may be sent again and take effect. So what is held against a no are the
+effects whose request reached the provider before any such later request began; where every request that overlaps or
+follows it was told no as well, all effects. The ledger's last word has no such exception: when it is read, nothing is sent
+any more.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ class Kind(StrEnum):
 
     DUPLICATE = "duplicate"  # an intent took effect more than once
     FALSE_YES = "false-yes"  # a caller was told yes, and it did not happen exactly once
-    FALSE_NO = "false-no"  # a caller was told no, nothing was sent again, and it happened
+    FALSE_NO = "false-no"  # a caller was told no, and an attempt that existed by then took effect
     NO_WORD = "no-word"  # a call ended without yes, no or unknown
     TWO_ANSWERS = "two-answers"  # callers of one intent were given different answers of its success
     UNASKED = "unasked"  # an effect of an intent that no service meant
@@ -59,17 +61,19 @@ def judge(
     ledger: Iterable[LedgerWord] = (),
 ) -> tuple[Violation, ...]:
     """Everything wrong, by call. *asked* are the calls that the services meant; empty answer: nothing is wrong."""
-    happened = Counter(Call(effect.provider, effect.intent) for effect in effects)
+    happened: defaultdict[Call, list[Effect]] = defaultdict(list)
+    for effect in effects:
+        happened[Call(effect.provider, effect.intent)].append(effect)
     seen: defaultdict[Call, list[Observation]] = defaultdict(list)
     for observation in observations:
         seen[Call(observation.provider, observation.intent)].append(observation)
     found = [
-        Violation(Kind.UNASKED, call, f"{count} effects, and no service meant it")
-        for call, count in happened.items()
+        Violation(Kind.UNASKED, call, f"{len(done)} effects, and no service meant it")
+        for call, done in happened.items()
         if call not in asked
     ]
     for call in asked | seen.keys():
-        found += _judge_call(call, seen.get(call, ()), happened[call])
+        found += _judge_call(call, seen.get(call, ()), happened.get(call, ()))
     found += _judge_ledger(ledger, calls_by_entry(seen), happened)
     return tuple(sorted(found, key=lambda violation: (violation.call, violation.kind)))
 
@@ -85,13 +89,15 @@ def last_word(observations: Iterable[Observation]) -> str | None:
     return max(words)[1] if words else None
 
 
-def _judge_call(call: Call, observations: Sequence[Observation], effects: int) -> Iterable[Violation]:
-    if effects > 1:
-        yield Violation(Kind.DUPLICATE, call, f"{effects} effects")
-    if effects != 1 and any(o.executed == YES for o in observations):
-        yield Violation(Kind.FALSE_YES, call, f"told yes, {effects} effects")
-    if effects and any(_is_standing(o, observations) for o in observations if o.executed == NO):
-        yield Violation(Kind.FALSE_NO, call, f"told no, nothing was sent again, {effects} effects")
+def _judge_call(call: Call, observations: Sequence[Observation], effects: Sequence[Effect]) -> Iterable[Violation]:
+    if len(effects) > 1:
+        yield Violation(Kind.DUPLICATE, call, f"{len(effects)} effects")
+    if len(effects) != 1 and any(o.executed == YES for o in observations):
+        yield Violation(Kind.FALSE_YES, call, f"told yes, {len(effects)} effects")
+    horizon = max((_horizon(o, observations) for o in observations if o.executed == NO), default=-math.inf)
+    denied = [effect.effect for effect in effects if effect.arrived < horizon]
+    if denied:
+        yield Violation(Kind.FALSE_NO, call, f"told no, and {denied[0]} was not of a later request")
     if last_word(observations) is None:
         yield Violation(Kind.NO_WORD, call, f"{len(observations)} requests, none was told yes, no or unknown")
     answers = {(o.status, o.digest) for o in observations if _is_answer_of_success(o)}
@@ -99,9 +105,13 @@ def _judge_call(call: Call, observations: Sequence[Observation], effects: int) -
         yield Violation(Kind.TWO_ANSWERS, call, f"{len(answers)} different answers")
 
 
-def _is_standing(no: Observation, observations: Iterable[Observation]) -> bool:
-    """Whether nothing was sent after *no* was told that could have made it untrue."""
-    return all(o.executed == NO or o.failure == REFUSED or o.ended <= no.began for o in observations)
+def _horizon(no: Observation, observations: Iterable[Observation]) -> float:
+    """When the first request began that may rightly have taken effect after or beside *no*.
+
+    Requests that had ended before it are no excuse: their attempts existed. Neither are others that were told no.
+    """
+    excuses = (o.began for o in observations if o.executed != NO and o.failure != REFUSED and o.ended > no.began)
+    return min(excuses, default=math.inf)
 
 
 def _is_answer_of_success(observation: Observation) -> bool:
@@ -111,12 +121,12 @@ def _is_answer_of_success(observation: Observation) -> bool:
 
 
 def _judge_ledger(
-    ledger: Iterable[LedgerWord], calls: Mapping[str, Call], happened: Counter[Call]
+    ledger: Iterable[LedgerWord], calls: Mapping[str, Call], happened: Mapping[Call, Sequence[Effect]]
 ) -> Iterable[Violation]:
     for word in ledger:
         call = calls.get(word.entry)
         if call is None:
             continue  # its callers were never told its id, or it is another run's
-        effects = happened[call]
+        effects = len(happened.get(call, ()))
         if (word.executed == YES and effects != 1) or (word.executed == NO and effects):
             yield Violation(Kind.LEDGER_WRONG, call, f"entry {word.entry} is {word.status}, {effects} effects")

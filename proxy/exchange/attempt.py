@@ -118,7 +118,7 @@ class Attempts:
     async def _without_answer(self, prepared: Prepared, entry: Entry, failure: SendFailed) -> Finished:
         judged = outcome.of_failure(prepared.operation, failure)
         landed = await self._record(prepared, entry, judged, stored=None)
-        facts = self._facts(prepared, landed, judged, sent=failure.sent)
+        facts = self._facts(prepared, entry, landed, judged, sent=failure.sent)
         if failure.sent:
             told = replace(unknown(facts, prepared.operation), proxy_status=proxy_status(failure))
         else:
@@ -145,7 +145,7 @@ class Attempts:
         landed = await self._record(
             prepared, entry, judged, stored=stored, status=reply.status, retry_at=self._retry_at(judged, reply.headers)
         )
-        facts = self._facts(prepared, landed, judged, sent=True)
+        facts = self._facts(prepared, entry, landed, judged, sent=True)
         body: bytes | AsyncIterator[bytes] = collected.body
         if collected.rest is not None or collected.failure is not None:
             body = _go_on(collected)
@@ -211,9 +211,16 @@ class Attempts:
         if judged.alarm:
             self.observer.contradicted()
 
-    def _facts(self, prepared: Prepared, landed: Landed | None, judged: Outcome, *, sent: bool) -> Facts:
+    def _facts(self, prepared: Prepared, entry: Entry, landed: Landed | None, judged: Outcome, *, sent: bool) -> Facts:
         if landed is None or landed.entry is None:
-            return Facts(reason=judged.reason, sent=sent, executed=Executed.UNKNOWN, recorded=False)
+            return Facts(
+                reason=judged.reason,
+                sent=sent,
+                status=entry.status.value,
+                executed=Executed.UNKNOWN,
+                entry=entry.id,
+                recorded=False,
+            )
         return facts_of(
             landed.entry, reason=judged.reason, sent=sent, operation=prepared.operation,
             retention_us=self.rules.retention_entry_us,

@@ -8,7 +8,7 @@ from proxy.core.arrival import Prepared
 from proxy.core.decide import Decision
 from proxy.core.model import Entry, Executed, Status
 from proxy.core.reasons import Reason
-from proxy.exchange.told import Facts, Problem, Told, facts_of, unknown
+from proxy.exchange.told import Facts, Passed, Problem, Told, facts_of, unknown
 
 
 def named(prepared: Prepared, told: Told) -> Told:
@@ -78,4 +78,6 @@ def cannot_place(prepared: Prepared, why: str) -> Problem:
 
 def second_hand(told: Told) -> Told:
     """The answer of an attempt whose outcome could not be recorded, for those who waited for it."""
+    if isinstance(told, Passed) and not isinstance(told.body, bytes):  # it streams, to the one who sent it
+        return ledger_down("the answer of the request that this one waited for could not be recorded")
     return replace(told, facts=replace(told.facts, sent=False))

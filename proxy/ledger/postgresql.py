@@ -36,7 +36,9 @@ _SHARED_SETTINGS: Final = {"application_name": "dedup-proxy"}
 _SESSION_SETTINGS: Final = {
     **_SHARED_SETTINGS,
     "jit": "off",
-    "lock_timeout": "1s",  # another process is stuck on this key: fail this key, not the batch behind it
+    # Another process is stuck on this key: fail this key, not the batch behind it. Above deadlock_timeout (1 s), so that a
+    # deadlock is told as one, and the batch run again.
+    "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",  # we are stuck: let the others go on
 }
 # A batch joins a few rows to a table by its primary key. Where the table was small when a statement was first planned,

@@ -1,7 +1,10 @@
 """The hot path's SQL: constant text, made once for each dialect.
 
 A batch goes over as one JSON parameter. The two dialects differ in how they unfold it into rows and in where ledger time
-comes from; both stand in front of each statement as ``WITH rows AS (...), clock AS (...)``, and the rest is the same text.
+comes from; both stand in front of each statement as ``WITH batch AS (...), rows AS (...)``, and the rest is the same text.
+
+``batch`` is one row, read once: ``now``, and ``source``, the status that an ordinary outcome leaves. That is not written as a
+literal because PostgreSQL might then look through the index of all entries in flight, instead of the primary key.
 """
 
 # ruff: noqa: S608 - the text is put together from the names of our own columns, never from a value
@@ -27,9 +30,9 @@ _DRAFTED: Final = tuple(name for name in CLAIM_FIELDS if name not in ("lease_us"
 # generation once generation 1 has been purged.
 _CLAIM: Final = f"""
 INSERT INTO entry (generation, {", ".join(_DRAFTED)}, {", ".join(_STAMPED)}, quiet_at, lease_until, assumed, is_open, superseded)
-SELECT 1, {", ".join(f"r.{name}" for name in _DRAFTED)}, {", ".join("clock.now" for _ in _STAMPED)},
-       clock.now + r.quiet_us, clock.now + r.lease_us, false, true, false
-FROM rows AS r CROSS JOIN clock
+SELECT 1, {", ".join(f"r.{name}" for name in _DRAFTED)}, {", ".join("batch.now" for _ in _STAMPED)},
+       batch.now + r.quiet_us, batch.now + r.lease_us, false, true, false
+FROM rows AS r CROSS JOIN batch
 WHERE NOT EXISTS (SELECT 1 FROM entry AS other WHERE other.key_hash = r.key_hash)
 ORDER BY r.key_hash
 ON CONFLICT (key_hash, generation) DO NOTHING
@@ -38,17 +41,17 @@ RETURNING entry.key_hash, entry.created_at
 
 _RECORD: Final = f"""
 UPDATE entry SET status = r.status, reason = r.reason, is_open = r.is_open, upstream_status = r.upstream_status,
-       retry_at = r.retry_at, revise = r.status <> 'succeeded' AND (entry.revise OR r.revise), updated_at = clock.now
-FROM rows AS r CROSS JOIN clock
+       retry_at = r.retry_at, revise = r.status <> 'succeeded' AND (entry.revise OR r.revise), updated_at = batch.now
+FROM rows AS r CROSS JOIN batch
 WHERE entry.key_hash = r.key_hash AND entry.generation = r.generation AND entry.token = r.token
-  AND entry.status = 'in_flight' AND entry.is_open AND entry.earlier IS NULL
+  AND entry.status = batch.source AND entry.is_open AND entry.earlier IS NULL
 RETURNING {_ENTRY}
 """
 
 _TOUCH: Final = """
-UPDATE entry SET last_request_at = clock.now
-FROM rows AS r CROSS JOIN clock
-WHERE entry.key_hash = r.key_hash AND entry.generation = r.generation AND entry.last_request_at < clock.now
+UPDATE entry SET last_request_at = batch.now
+FROM rows AS r CROSS JOIN batch
+WHERE entry.key_hash = r.key_hash AND entry.generation = r.generation AND entry.last_request_at < batch.now
 """
 
 _READ: Final = f"""
@@ -88,7 +91,7 @@ class Statements:
 def _sqlite() -> Statements:
     def unfolded(fields: Mapping[str, str]) -> str:
         fields_of = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in fields)
-        return f"WITH clock AS (SELECT ?2 AS now), rows AS (SELECT {fields_of} FROM json_each(?1))"
+        return f"WITH batch AS (SELECT ?2 AS now, 'in_flight' AS source), rows AS (SELECT {fields_of} FROM json_each(?1))"
 
     return Statements(
         claim=unfolded(CLAIM_FIELDS) + _CLAIM,
@@ -112,9 +115,8 @@ def _postgresql() -> Statements:
 
     def unfolded(fields: Mapping[str, str]) -> str:
         typed = ", ".join(f"{name} {kind}" for name, kind in fields.items())
-        # Materialized: one reading for the whole batch, and it has to be taken before the rows are locked only once.
-        clock = f"clock AS MATERIALIZED (SELECT {time(2, 3)} AS now)"
-        return f"WITH {clock}, rows AS (SELECT * FROM json_to_recordset($1::text::json) AS r({typed}))"
+        batch = f"batch AS MATERIALIZED (SELECT {time(2, 3)} AS now, 'in_flight' AS source)"
+        return f"WITH {batch}, rows AS (SELECT * FROM json_to_recordset($1::text::json) AS r({typed}))"
 
     columns = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_ANSWER_COLUMNS.values(), 1))
     return Statements(

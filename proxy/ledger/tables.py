@@ -78,7 +78,9 @@ sa.Index(
 )
 sa.Index(
     "ix_entry_ambiguous",
-    entry.c.updated_at,
+    entry.c.created_at,
+    entry.c.key_hash,
+    entry.c.generation,
     postgresql_where=sa.text("status = 'ambiguous'"),
     sqlite_where=sa.text("status = 'ambiguous'"),
 )

@@ -27,6 +27,12 @@ CONTENT_TYPE: Final = "application/problem+json"
 _STATUSES: Final = frozenset(Status)
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 _NOT_IN_HEADER: Final = re.compile(r"[^\x20-\x7e]+")
+_PROVIDER_UNKNOWN: Final = Answers(
+    members={"error": {"type": "api_error", "message": "{detail}", "code": "{reason}"}},
+)
+"""Where no provider is known, nor is its SDK. An ``error`` member is what most look for; stripe-node takes a document
+without one for a success, whatever the status."""
+
 _FRAMING: Final = HOP_BY_HOP | {b"content-length", b"content-type", b"date"}
 
 
@@ -75,7 +81,7 @@ def _retry_after(seconds: float) -> int:
 
 def _answers(problem: Problem, provider: Provider | None) -> Answers:
     """The operation's answers over the provider's."""
-    outer = provider.answers if provider is not None else Answers()
+    outer = provider.answers if provider is not None else _PROVIDER_UNKNOWN
     if problem.operation_rule is None:
         return outer
     inner = problem.operation_rule.answers

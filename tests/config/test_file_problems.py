@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.config import check
+
 PROVIDER = "providers: {api: {base_url: https://api.example.com}}\n"
 OPERATION = "providers: {api: {base_url: https://api.example.com, operations: [{name: send, match: POST /send%s}]%s}}\n"
 NATIVE_RAW = ", native: {header: X-Key, format: raw, retention: 24h}"
@@ -28,15 +30,19 @@ PROBLEMS = {
     "other machines and no callers": (
         "server: {listen: 0.0.0.0:8080}\n" + PROVIDER,
         [
-            "1: server.listen: 0.0.0.0:8080 serves other machines, and no callers are configured "
-            "(configure `callers`, listen on 127.0.0.1, or set server.allow_anonymous: true)"
+            (
+                "1: server.listen: '0.0.0.0:8080' serves other machines, and no callers are configured "
+                "(configure `callers`, listen on 127.0.0.1, or set server.allow_anonymous: true)"
+            )
         ],
     ),
     "an open admin listener without tokens": (
         "server:\n  admin_listen: '[::]:8081'\n" + PROVIDER,
         [
-            "2: server.admin_listen: [::]:8081 is open to other machines, and there are no admin.tokens "
-            "(configure `admin.tokens`, or listen on 127.0.0.1)"
+            (
+                "2: server.admin_listen: '[::]:8081' is open to other machines, and there are no admin.tokens "
+                "(configure `admin.tokens`, or listen on 127.0.0.1)"
+            )
         ],
     ),
     "one address for both listeners": (
@@ -46,8 +52,10 @@ PROBLEMS = {
     "an address without a host": (
         "server: {listen: ':8080'}\n" + PROVIDER,
         [
-            "1: server.listen: ':8080' is not an address to listen on "
-            "(write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080)"
+            (
+                "1: server.listen: ':8080' is not an address to listen on "
+                "(write HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080)"
+            )
         ],
     ),
     "types that YAML would have guessed": (
@@ -67,15 +75,19 @@ PROBLEMS = {
     "several processes on SQLite": (
         "server: {workers: 4}\n" + PROVIDER,
         [
-            "1: server.workers: SQLite serves one process "
-            "(set workers: 1, or use PostgreSQL: ledger.url: postgresql://...)"
+            (
+                "1: server.workers: SQLite serves one process "
+                "(set workers: 1, or use PostgreSQL: ledger.url: postgresql://...)"
+            )
         ],
     ),
     "another database": (
         "ledger: {url: 'mysql://x:sekret@y/z'}\n" + PROVIDER,
         [
-            "1: ledger.url: names no ledger that is known "
-            "(write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE)"
+            (
+                "1: ledger.url: names no ledger that is known "
+                "(write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE)"
+            )
         ],
     ),
     "an old name of PostgreSQL": (
@@ -89,8 +101,10 @@ PROBLEMS = {
     "two slashes": (
         "ledger: {url: 'sqlite://dedup.db'}\n" + PROVIDER,
         [
-            "1: ledger.url: names no ledger that is known "
-            "(three slashes before a relative path, four before an absolute one: sqlite:///dedup.db)"
+            (
+                "1: ledger.url: names no ledger that is known "
+                "(three slashes before a relative path, four before an absolute one: sqlite:///dedup.db)"
+            )
         ],
     ),
     "answers kept longer than entries": (
@@ -108,15 +122,19 @@ PROBLEMS = {
     "entries forgotten before the quiet time is over": (
         "ledger: {retention: {entry: 60s}}\n" + OPERATION % ("", ""),
         [
-            "1: ledger.retention.entry: 1m is not longer than timeout.total and the quiet time of api/send (90s) "
-            "(write more than 90s)"
+            (
+                "1: ledger.retention.entry: 1m is not longer than timeout.total and the quiet time of api/send (90s) "
+                "(write more than 90s)"
+            )
         ],
     ),
     "a short encryption key": (
         "ledger: {encryption_keys: [c2hvcnQ=]}\n" + PROVIDER,
         [
-            "1: ledger.encryption_keys[0]: an encryption key is the base64 of 32 bytes "
-            "(make one with: openssl rand -base64 32)"
+            (
+                "1: ledger.encryption_keys[0]: an encryption key is the base64 of 32 bytes "
+                "(make one with: openssl rand -base64 32)"
+            )
         ],
     ),
     # -- callers and tokens
@@ -166,8 +184,10 @@ PROBLEMS = {
     "a name that no path can hold": (
         "providers: {.dedup: {base_url: https://x.example}}\n",
         [
-            "1: providers..dedup: '.dedup' is not a name "
-            "(up to 64 letters, digits, dots, dashes and underscores, a letter or digit first)"
+            (
+                "1: providers..dedup: '.dedup' is not a name "
+                "(up to 64 letters, digits, dots, dashes and underscores, a letter or digit first)"
+            )
         ],
     ),
     "no base URL": (
@@ -175,8 +195,10 @@ PROBLEMS = {
         ["2: providers.api.base_url: is required (scheme, host and path that all requests go under)"],
     ),
     "URLs": (
-        "providers:\n  a: {base_url: 'ftp://x'}\n  b: {base_url: 'https://u:sekret@x.example'}\n"
-        "  c: {base_url: 'https://x.example?q=1'}\n  d: {base_url: 'https://x.example:99999'}\n  e: {base_url: x.example}\n",
+        (
+            "providers:\n  a: {base_url: 'ftp://x'}\n  b: {base_url: 'https://u:sekret@x.example'}\n"
+            "  c: {base_url: 'https://x.example?q=1'}\n  d: {base_url: 'https://x.example:99999'}\n  e: {base_url: x.example}\n"
+        ),
         [
             "2: providers.a.base_url: must be an http:// or https:// URL",
             "3: providers.b.base_url: a URL must not hold a user or password (use `auth`)",
@@ -186,18 +208,20 @@ PROBLEMS = {
         ],
     ),
     "private addresses": (
-        "providers:\n  a: {base_url: 'http://127.0.0.1:9'}\n  b: {base_url: 'https://10.0.0.8/'}\n"
-        "  c: {base_url: 'http://localhost'}\n  d: {base_url: 'http://[fe80::1]'}\n"
-        "  e: {base_url: 'http://127.0.0.1', allow_private: true}\n"
-        "  f: {base_url: 'http://10.1.1.1', connect_to: 'http://10.1.1.1'}\n",
+        (
+            "providers:\n  a: {base_url: 'http://127.0.0.1:9'}\n  b: {base_url: 'https://10.0.0.8/'}\n"
+            "  c: {base_url: 'http://localhost'}\n  d: {base_url: 'http://[fe80::1]'}\n"
+            "  e: {base_url: 'http://127.0.0.1', allow_private: true}\n"
+            "  f: {base_url: 'http://10.1.1.1', connect_to: 'http://10.1.1.1'}\n"
+        ),
         [
-            f"{line}: providers.{name}.base_url: {host} is a private or loopback address "
+            f"{line}: providers.{name}.base_url: '{url}' is a private or loopback address "
             "(set allow_private: true if it is meant, or connect_to for a sandbox)"
-            for line, name, host in (
-                (2, "a", "127.0.0.1"),
-                (3, "b", "10.0.0.8"),
-                (4, "c", "localhost"),
-                (5, "d", "fe80::1"),
+            for line, name, url in (
+                (2, "a", "http://127.0.0.1:9"),
+                (3, "b", "https://10.0.0.8/"),
+                (4, "c", "http://localhost"),
+                (5, "d", "http://[fe80::1]"),
             )
         ],
     ),
@@ -206,14 +230,18 @@ PROBLEMS = {
         ["1: providers.api.connect_to: names a host and port only (leave out the path; the provider's own stays)"],
     ),
     "hosts that are taken": (
-        "server: {hosts: [proxy.internal]}\nproviders:\n"
-        "  a: {base_url: https://x.example, hosts: [a.example, localhost, proxy.internal]}\n"
-        "  b: {base_url: https://x.example, hosts: [A.example, '*.a.example']}\n",
+        (
+            "server: {hosts: [proxy.internal]}\nproviders:\n"
+            "  a: {base_url: https://x.example, hosts: [a.example, localhost, proxy.internal]}\n"
+            "  b: {base_url: https://x.example, hosts: [A.example, '*.a.example']}\n"
+        ),
         [
-            "3: providers.a.hosts[1]: localhost is what clients call this proxy itself (remove it)",
-            "3: providers.a.hosts[2]: proxy.internal is what clients call this proxy itself (remove it)",
-            "4: providers.b.hosts[0]: a.example is provider 'a''s already "
-            "(set hosts: [] in 'b'; its clients then use the path prefix /b)",
+            "3: providers.a.hosts[1]: 'localhost' is what clients call this proxy itself (remove it)",
+            "3: providers.a.hosts[2]: 'proxy.internal' is what clients call this proxy itself (remove it)",
+            (
+                "4: providers.b.hosts[0]: 'a.example' is provider 'a''s already "
+                "(set hosts: [] in 'b'; its clients then use the path prefix /b)"
+            ),
         ],
     ),
     "hosts that are none": (
@@ -225,15 +253,19 @@ PROBLEMS = {
         ],
     ),
     "provider ids": (
-        "providers:\n  a: {base_url: https://x.example, id: x}\n  b: {base_url: https://x.example, was: [x]}\n"
-        "  x: {base_url: https://x.example, id: y}\n",
+        (
+            "providers:\n  a: {base_url: https://x.example, id: x}\n  b: {base_url: https://x.example, was: [x]}\n"
+            "  x: {base_url: https://x.example, id: y}\n"
+        ),
         ["3: providers.b.was[0]: 'x' is the id of provider 'a' already, at config.yaml:2 (ids are never shared)"],
     ),
     "operation ids": (
         OPERATION % ("}, {name: two, id: send, match: POST /two", ""),
         [
-            "1: providers.api.operations[1].id: 'send' is the id of operation 'send' already, at config.yaml:1 "
-            "(ids are never shared)"
+            (
+                "1: providers.api.operations[1].id: 'send' is the id of operation 'send' already, at config.yaml:1 "
+                "(ids are never shared)"
+            )
         ],
     ),
     "two operations of one name": (
@@ -246,10 +278,14 @@ PROBLEMS = {
         "defaults: {base_url: 'https://x.example', name: y}\n"
         + OPERATION % (", concurrency: 3", ", key: {required: false}"),
         [
-            "1: defaults.base_url: can't be a default "
-            "(it belongs in each provider or operation: there is no default for it)",
-            "1: defaults.name: can't be a default "
-            "(it belongs in each provider or operation: there is no default for it)",
+            (
+                "1: defaults.base_url: can't be a default "
+                "(it belongs in each provider or operation: there is no default for it)"
+            ),
+            (
+                "1: defaults.name: can't be a default "
+                "(it belongs in each provider or operation: there is no default for it)"
+            ),
             "2: providers.api.key: stands in the wrong place (it belongs in an operation, or in `defaults`)",
             "2: providers.api.operations[0].concurrency: stands in the wrong place (it belongs in the provider)",
         ],
@@ -265,13 +301,17 @@ PROBLEMS = {
     "credentials for anyone": (
         "providers: {api: {base_url: https://x.example, auth: {headers: {Authorization: x}}}}\n",
         [
-            "1: providers.api.auth: credentials would be lent to anyone who can reach the listener: "
-            "no callers are configured (configure `callers`, or set server.allow_anonymous: true)"
+            (
+                "1: providers.api.auth: credentials would be lent to anyone who can reach the listener: "
+                "no callers are configured (configure `callers`, or set server.allow_anonymous: true)"
+            )
         ],
     ),
     "two ways to authenticate": (
-        "server: {allow_anonymous: true}\n"
-        "providers: {api: {base_url: https://x.example, auth: {headers: {Host: x}, basic: {username: y}}}}\n",
+        (
+            "server: {allow_anonymous: true}\n"
+            "providers: {api: {base_url: https://x.example, auth: {headers: {Host: x}, basic: {username: y}}}}\n"
+        ),
         [
             "2: providers.api.auth: headers and basic are given together (write one of them)",
             "2: providers.api.auth.headers.Host: belongs to HTTP or to this proxy",
@@ -284,15 +324,19 @@ PROBLEMS = {
     "raw keys of several operations": (
         OPERATION % (NATIVE_RAW + "}, {name: two, match: POST /two", ""),
         [
-            "1: providers.api.operations[0].native.format: raw keys of 2 operations meet at this provider: one call would "
-            "get another's answer (use uuid or hex32, or write raw_shared: accept if every caller's keys are unique everywhere)"
+            (
+                "1: providers.api.operations[0].native.format: raw keys of 2 operations meet at this provider: one call would "
+                "get another's answer (use uuid or hex32, or write raw_shared: accept if every caller's keys are unique everywhere)"
+            )
         ],
     ),
     "raw keys of several callers": (
         "callers: {a: {tokens: [t]}, b: {tokens: [u]}}\n" + OPERATION % (NATIVE_RAW, ""),
         [
-            "2: providers.api.operations[0].native.format: raw keys of 2 callers meet at this provider: one call would "
-            "get another's answer (use uuid or hex32, or write raw_shared: accept if every caller's keys are unique everywhere)"
+            (
+                "2: providers.api.operations[0].native.format: raw keys of 2 callers meet at this provider: one call would "
+                "get another's answer (use uuid or hex32, or write raw_shared: accept if every caller's keys are unique everywhere)"
+            )
         ],
     ),
     "raw keys of the one caller of this provider": (
@@ -300,31 +344,41 @@ PROBLEMS = {
         [],
     ),
     "signed requests": (
-        "callers: {a: {tokens: [t]}}\nproviders:\n  sqs:\n    base_url: https://sqs.eu-west-1.amazonaws.com\n"
-        "    auth: {basic: {username: x}}\n    operations:\n"
-        "      - {name: s, match: POST /, native: {body: Token, retention: 5m}, tag: {header: X-Tag}}\n",
+        (
+            "callers: {a: {tokens: [t]}}\nproviders:\n  sqs:\n    base_url: https://sqs.eu-west-1.amazonaws.com\n"
+            "    auth: {basic: {username: x}}\n    operations:\n"
+            "      - {name: s, match: POST /, native: {body: Token, retention: 5m}, tag: {header: X-Tag}}\n"
+        ),
         [
-            "3: providers.sqs.hosts: requests to AWS are signed for their host, so they can't come by path prefix "
-            "(write hosts: [sqs.eu-west-1.amazonaws.com] and send them with that Host, or through the forward proxy)",
+            (
+                "3: providers.sqs.hosts: requests to AWS are signed for their host, so they can't come by path prefix "
+                "(write their host here and send them with it as Host, or through the forward proxy)"
+            ),
             "5: providers.sqs.auth: AWS requests carry their own signature (remove it)",
-            "7: providers.sqs.operations[0].native.body: would break the signature of the request "
-            "(use a header, or let the caller set it)",
+            (
+                "7: providers.sqs.operations[0].native.body: would break the signature of the request "
+                "(use a header, or let the caller set it)"
+            ),
         ],
     ),
     "statements": (
         OPERATION
         % (
             ", facts: {order: request.body.o}",
-            ", statements: {m: {operations: [sent], match: {ordr: x}, compare: {sum: y}, time: {from: t, zone: Mars/X}}, "
-            "n: {match: [{key: a}, {nope: b}]}}",
+            (
+                ", statements: {m: {operations: [sent], match: {ordr: x}, compare: {sum: y}, time: {from: t, zone: Mars/X}}, "
+                "n: {match: [{key: a}, {nope: b}]}}"
+            ),
         ),
         [
             "1: providers.api.statements.m.operations[0]: there is no operation 'sent' (did you mean send?)",
             "1: providers.api.statements.m.match.ordr: there is no fact 'ordr' (did you mean order?)",
             "1: providers.api.statements.m.compare.sum: there is no fact 'sum' (declare it under `facts` of the operation)",
             "1: providers.api.statements.m.time.zone: there is no time zone 'Mars/X' (write UTC or Europe/Berlin, say)",
-            "1: providers.api.statements.n.match[1].nope: there is no fact 'nope' "
-            "(use outgoing_key, key, id, or a fact of its operations)",
+            (
+                "1: providers.api.statements.n.match[1].nope: there is no fact 'nope' "
+                "(use outgoing_key, key, id, or a fact of its operations)"
+            ),
         ],
     ),
     # -- presets
@@ -378,24 +432,18 @@ def test_a_file_is_accepted(what, checked):
     assert report.policy is not None
 
 
-def test_a_file_that_is_not_there(checked, directory):
+def test_a_file_that_is_not_there(directory):
     (directory / "config.yaml").mkdir()
-    assert [str(problem) for problem in checked_path("config.yaml")] == [
+    assert [str(problem) for problem in check("config.yaml", {}).problems] == [
         "config.yaml:1: can't read config.yaml: Is a directory"
     ]
-    assert [str(problem) for problem in checked_path("gone.yaml")] == [
+    assert [str(problem) for problem in check("gone.yaml", {}).problems] == [
         "gone.yaml:1: can't read gone.yaml: No such file or directory"
     ]
 
 
 def test_a_file_that_is_not_text_is_told_with_its_line(directory):
     (directory / "config.yaml").write_bytes(b"version: 1\nprovid\xff: {}\n")
-    assert [str(problem) for problem in checked_path("config.yaml")] == [
+    assert [str(problem) for problem in check("config.yaml", {}).problems] == [
         "config.yaml:2: is not UTF-8 text (save the file as UTF-8)"
     ]
-
-
-def checked_path(path):
-    from proxy.config import check
-
-    return check(path, {}).problems

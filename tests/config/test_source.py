@@ -82,8 +82,10 @@ PROBLEMS = {
     "brackets in an unquoted expression inside braces": (
         "a: {b: body.x[0]}\n",
         [
-            "f.yaml:1: not YAML: expected ',' or '}', but got '[' (an expression inside [] or {} needs quotes: "
-            "put the whole expression in single quotes (double any single quote inside))"
+            (
+                "f.yaml:1: not YAML: expected ',' or '}', but got '[' (an expression inside [] or {} needs quotes: "
+                "put the whole expression in single quotes (double any single quote inside))"
+            )
         ],
     ),
     "something that contains itself": ("a: &a\n  b: *a\n", ["f.yaml:1: an alias refers to something that contains it"]),

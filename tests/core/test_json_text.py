@@ -14,6 +14,7 @@ from proxy.core.json_text import (
     NESTING_MAX,
     JsonInvalid,
     LiteralNumber,
+    ParsedJson,
     Repeated,
     canonical_bytes,
     canonical_json,
@@ -87,6 +88,22 @@ def test_texts_of_equal_meaning_are_equal(left: str, right: str):
 def test_texts_of_different_meaning_are_different(left: str, right: str, why: str):
     assert canonical(left) != canonical(right), why
     assert parse_json(left).value != parse_json(right).value or "Python" in why or "decimal" in why, why
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"\\u00e9é"', '"éé"'),
+        ('"\\u007f\\u001f\\/\\n\\u2028"', '"\x7f\\u001f/\\n\u2028"'),
+        ("[0.1, 10.00, -0.0, 1e-6, 1e-7]", "[0.1,10,0,0.000001,1e-7]"),
+        ("[1e20, 1e21, 1.5e300]", "[100000000000000000000,1e+21,1.5e+300]"),
+        ("[9007199254740992.0, 9007199254740994.0]", "[9007199254740992,9007199254740994]"),
+        ("[NaN, -Infinity]", "[NaN,-Infinity]"),
+        ('{"b": {}, "a": [], "é": null, "": true}', '{"":true,"a":[],"b":{},"é":null}'),
+    ],
+)
+def test_a_text_has_one_canonical_form(text: str, expected: str):
+    assert canonical(text) == expected
 
 
 @given(VALUES)
@@ -196,4 +213,6 @@ def test_a_number_is_read_from_text(text: str, number: object):
 
 
 def test_a_repeated_name_keeps_its_values_in_order():
-    assert parse_json('{"a":1,"b":3,"a":2}').value == {"a": Repeated((1, 2)), "b": 3}
+    found = {"a": Repeated((1, 2)), "b": 3}
+    assert parse_json('{"a":1,"b":3,"a":2}') == ParsedJson(found, is_plain=False, has_repeated_names=True)
+    assert parse_json('{"a":1}') == ParsedJson({"a": 1}, is_plain=True, has_repeated_names=False)

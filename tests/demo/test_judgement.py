@@ -22,7 +22,7 @@ def request(provider, intent, word, *, at=0.0):
 
 
 def effect(provider, intent):
-    return Effect(provider=provider, intent=intent, effect="e", native_key=None)
+    return Effect(provider=provider, intent=intent, effect="e", native_key=None, arrived=0.5)
 
 
 @dataclasses.dataclass

@@ -88,6 +88,31 @@ def test_the_demo_fails_with_a_proxy_that_protects_nothing(tmp_path):
     assert len(happened) > len(set(happened))
 
 
+BROKEN_RULES = {
+    "a 500 is taken for a no": (
+        "of = core._by_status;"
+        "core._by_status = lambda s, **more: (Event.TURNED_AWAY, Reason.TURNED_AWAY) if s == 500 else of(s, **more)"
+    ),
+    "silence is taken for a no": "core.of_failure = lambda *_: core.Outcome(Event.NOT_SENT, Reason.NOT_SENT)",
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN_RULES.values(), ids=BROKEN_RULES)
+def test_the_demo_fails_with_a_proxy_of_which_one_rule_is_broken(tmp_path, rule):
+    proxy = (
+        "import sys; import proxy.core.outcome as core; from proxy.core.reasons import Reason; "
+        f"from proxy.core.states import Event; from proxy.cli.main import main; {rule}; sys.exit(main())"
+    )
+    demo = f"import sys; from proxy.demo.story import main; sys.exit(main(sys.argv[1:], proxy=('-c', {proxy!r})))"
+
+    status, output, errors = run(
+        "--purchases", "120", "--seed", "2", "--no-kill", "--json", directory=tmp_path, program=("-c", demo)
+    )  # fmt: skip
+
+    assert status == 1, output + errors
+    assert "false-no" in {violation["kind"] for violation in json.loads(output)["violations"]}
+
+
 def test_the_table_is_printed_with_seed_and_the_place_of_the_logs(tmp_path):
     kept = tmp_path / "kept"
     status, output, _ = run(

@@ -21,8 +21,9 @@ def told(word=None, *, at, until=None, **more):
     )
 
 
-def effects(count, *, intent="o-1", provider="pay"):
-    return [Effect(provider=provider, intent=intent, effect=f"e{n}", native_key="k") for n in range(count)]
+def effects(count, *, intent="o-1", provider="pay", at=2.5):
+    """Effects whose requests reached the provider at *at*."""
+    return [Effect(provider=provider, intent=intent, effect=f"e{n}", native_key="k", arrived=at) for n in range(count)]
 
 
 def ledger(executed, status="final"):
@@ -62,6 +63,17 @@ BAD = {
     "a no after a yes": ([told(YES, at=0), told(NO, at=2)], effects(1), [], {Kind.FALSE_NO}),
     "a no after which all were told no": ([told(NO, at=0), told(NO, at=0.5), told(NO, at=3)], effects(1), [], {Kind.FALSE_NO}),
     "a no after which nobody listened": ([told(NO, at=0), told(at=2, failure="refused")], effects(1), [], {Kind.FALSE_NO}),
+    "a no before a retry that found it done": ([told(NO, at=0), told(YES, at=2)], effects(1, at=0.5), [], {Kind.FALSE_NO}),
+    "a no before a retry that was lost": ([told(NO, at=0), told(at=2)], effects(1, at=0.5), [], {Kind.FALSE_NO}),
+    "a no after a lost request, before a retry": (
+        [told(at=0), told(NO, at=2), told(YES, at=4)], effects(1, at=0.5), [], {Kind.FALSE_NO},
+    ),
+    "a no beside a request that came after it was done": (
+        [told(at=0), told(NO, at=2, until=4), told(UNKNOWN, at=3, until=5)], effects(1, at=0.5), [], {Kind.FALSE_NO},
+    ),
+    "one no among several that was not true": (
+        [told(NO, at=0), told(YES, at=2), told(NO, at=4)], effects(1), [], {Kind.FALSE_NO},
+    ),
     "a call that was told nothing": ([told(at=0), told(at=2)], [], [], {Kind.NO_WORD}),
     "a call of which there is no request": ([], [], [], {Kind.NO_WORD}),
     "a call that was told a word of another language": ([told("maybe", at=0)], [], [], {Kind.NO_WORD}),

@@ -75,7 +75,9 @@ class Scene:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(f"{proxy.url}/pay/pay", headers=headers, json={"intent": intent}) as answer,
+                session.post(
+                    f"{proxy.url}/pay/pay", headers=headers, json={"intent": intent}, allow_redirects=False
+                ) as answer,
             ):
                 body = await answer.read()
                 seen = observe(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.scene import scene
 from tests.support.postgres import Postgres
-from tests.support.provider import Kind, Settings
+from tests.support.provider import Failures, Kind, Settings
 
 NATIVE = {"native": {"header": "Idempotency-Key", "retention": "24h", "locks": True}}
 
@@ -25,9 +25,9 @@ CASES: dict[str, tuple[int, tuple[int, str], str, tuple[int, str]]] = {
     "effect,drop": (1, (504, "unknown"), "ambiguous", (409, "no")),
     "effect,reset": (1, (504, "unknown"), "ambiguous", (409, "no")),
     "effect,truncate-head": (1, (504, "unknown"), "ambiguous", (409, "no")),
-    "hang": (0, (504, "unknown"), "ambiguous", (409, "no")),
+    "no-effect,hang": (0, (504, "unknown"), "ambiguous", (409, "no")),
     "effect,hang": (1, (504, "unknown"), "ambiguous", (409, "no")),
-    "slow:2500": (1, (504, "unknown"), "ambiguous", (409, "no")),
+    "slow-after:2500": (1, (504, "unknown"), "ambiguous", (409, "no")),
     "500": (0, (500, "unknown"), "ambiguous", (409, "no")),
     "500,effect": (1, (500, "unknown"), "ambiguous", (409, "no")),
     "503": (0, (503, "unknown"), "ambiguous", (409, "no")),
@@ -50,7 +50,9 @@ AGAIN: dict[str, tuple[int, str]] = {
 @pytest.mark.parametrize("kind", [Kind.BLIND, Kind.NATIVE])
 async def test_what_a_provider_does_is_told_truly(tmp_path: Path, postgres: Postgres, engine: str, kind: Kind) -> None:
     rule: dict[str, Any] = NATIVE if kind is Kind.NATIVE else {}
-    with scene(tmp_path, engine=engine, postgres=postgres, settings=Settings(kind=kind)) as played:
+    with scene(
+        tmp_path, engine=engine, postgres=postgres, settings=Settings(kind=kind, failures=Failures.RERUN)
+    ) as played:
         proxy = played.start(**rule)
         for behave, (effects, first_told, status, duplicate_told) in CASES.items():
             first = await played.ask(proxy, behave, behave=behave, key=_key(behave))
@@ -114,6 +116,24 @@ async def test_the_native_key_is_the_same_on_every_attempt(tmp_path: Path, postg
         assert len(keys) == 2
         assert len(set(keys)) == 1
         assert keys[0] != "one"
+
+
+async def test_a_failure_that_the_provider_stores_is_retried_under_a_new_key(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    """It would replay its 501 for as long as it remembers the key."""
+    stored = {"native": {**NATIVE["native"], "failures": "stored"}}
+    with scene(tmp_path, engine="sqlite", postgres=postgres, settings=Settings(kind=Kind.NATIVE)) as played:
+        proxy = played.start(**stored)
+        first = await played.ask(proxy, "one", behave="501|ok")
+        second = await played.ask(proxy, "one", behave="501|ok", number=2)
+
+        assert (first.status, first.executed) == (501, "no")
+        assert (second.status, second.executed, second.sent) == (200, "yes", "yes")
+        keys = [request["key"] for request in played.provider.requests]
+        assert len(set(keys)) == 2
+        assert played.effects_of("one") == 1
+        played.verdict()
 
 
 def _key(behave: str) -> str:

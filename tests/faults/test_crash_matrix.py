@@ -28,8 +28,8 @@ async def test_a_killed_proxy_never_doubles_a_call_and_never_lies(
     """What was claimed and not recorded is ambiguous, whoever asks; what was recorded is replayed."""
     effects, status = CRASHES[checkpoint]
     with scene(tmp_path, engine=engine, postgres=postgres) as played:
-        doomed = played.start(checkpoint=f"{checkpoint}:crash")
-        other = played.start() if proxies == 2 else None
+        doomed = played.start(checkpoint=f"{checkpoint}:crash", wait="300ms")
+        other = played.start(wait="300ms") if proxies == 2 else None
 
         first = await played.ask(doomed, "one")
         assert first.status is None, "the checkpoint was not reached"

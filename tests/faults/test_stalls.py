@@ -19,8 +19,8 @@ async def test_a_proxy_stopped_between_claim_and_first_byte_does_not_send_when_i
 ) -> None:
     """SIGSTOP past the lease, SIGCONT: the deadline is read right before the first byte."""
     with scene(tmp_path, engine="postgresql", postgres=postgres) as played:
-        sleeper = played.start(checkpoint=f"{stall}:stop")
-        other = played.start()
+        sleeper = played.start(checkpoint=f"{stall}:stop", wait="300ms")
+        other = played.start(wait="300ms")
 
         asked = asyncio.create_task(played.ask(sleeper, "one"))
         await asyncio.to_thread(sleeper.wait_stopped)
@@ -42,8 +42,8 @@ async def test_a_proxy_stopped_while_it_waits_for_the_answer_records_the_truth_w
 ) -> None:
     """The lease is over, the entry ambiguous, and the late answer still ends it."""
     with scene(tmp_path, engine="postgresql", postgres=postgres) as played:
-        sleeper = played.start(checkpoint="before_record:stop")
-        other = played.start()
+        sleeper = played.start(checkpoint="before_record:stop", wait="300ms")
+        other = played.start(wait="300ms")
 
         asked = asyncio.create_task(played.ask(sleeper, "one"))
         await asyncio.to_thread(sleeper.wait_stopped)

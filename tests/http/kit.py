@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import io
 import json
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from proxy.config.patterns import compile_pattern
 from proxy.core.expressions import compile_expression
 from proxy.core.keys import KeyAlternative, KeyRule
 from proxy.core.policy import (
@@ -25,7 +30,7 @@ from proxy.core.policy import (
     Timeouts,
 )
 from proxy.core.ports import Checkpoints, Route
-from proxy.config.patterns import compile_pattern
+from proxy.ledger import upgrade
 from proxy.server.app import Proxy, World, open_proxy
 from proxy.server.checkpoints import NoCheckpoints
 from proxy.server.runtime import RandomIds, SystemClock
@@ -83,7 +88,9 @@ def policy(*providers: Provider, callers: tuple[Caller, ...] = (), **server: Any
             "drain_seconds": 2.0, **server,
         }
     )  # fmt: skip
-    ledger = LedgerRules(url="", retention_entry_us=90 * DAY_US, retention_answer_us=90 * DAY_US, max_stored_answer=1 << 20)
+    ledger = LedgerRules(
+        url="", retention_entry_us=90 * DAY_US, retention_answer_us=90 * DAY_US, max_stored_answer=1 << 20
+    )
     return Policy(server=rules, ledger=ledger, providers={p.name: p for p in providers}, callers=callers)
 
 
@@ -120,9 +127,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def proxying(
-    rules: Policy, directory: Path, *, checkpoints: Checkpoints | None = None
-) -> AsyncIterator[Running]:
+async def proxying(rules: Policy, directory: Path, *, checkpoints: Checkpoints | None = None) -> AsyncIterator[Running]:
     """Serve *rules* with a ledger in *directory*; everything is closed at the end."""
     lines = io.StringIO()
     clock = SystemClock()
@@ -130,13 +135,31 @@ async def proxying(
         clock=clock, ids=RandomIds(), checkpoints=checkpoints or NoCheckpoints(),
         log=Log(level=Level.DEBUG, wall=clock.wall, stream=lines), metrics=Metrics(),
     )  # fmt: skip
-    url = rules.ledger.url or f"sqlite:///{directory}/dedup.db"
+    url = rules.ledger.url or await _ledger_in(directory)
     running = await open_proxy(replace(rules, ledger=replace(rules.ledger, url=url)), world)
     try:
         await running.start()
         yield Running(running, world, lines)
     finally:
         await running.close()
+
+
+async def _ledger_in(directory: Path) -> str:
+    """A ledger in *directory*: a copy of one that was made once, since making one takes longer than most tests."""
+    path = directory / "dedup.db"
+    if not path.exists():
+        template = _template_directory() / "template.db"
+        if not template.exists():
+            await upgrade(f"sqlite:///{template}")
+        shutil.copyfile(template, path)
+    return f"sqlite:///{path}"
+
+
+@functools.cache
+def _template_directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="dedup-proxy-template-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 @dataclass(frozen=True, slots=True)

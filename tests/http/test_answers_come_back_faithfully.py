@@ -71,20 +71,29 @@ async def test_what_a_provider_says_in_our_name_is_dropped_or_renamed(tmp_path: 
 
 
 BODILESS = {
-    "HEAD keeps the length of what a GET would bring": ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", ["5000"]),
+    "HEAD keeps the length of what a GET would bring": (
+        "HEAD",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
+        ["5000"],
+    ),
     "HEAD without a length": ("HEAD", b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n", []),
     "204": ("DELETE", b"HTTP/1.1 204 No Content\r\n\r\n", []),
     "204 with a length it must not have": ("DELETE", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", []),
-    "304 keeps its length": ("GET", b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\nContent-Length: 77\r\n\r\n", ["77"]),
+    "304 keeps its length": ("GET", b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 77\r\n\r\n', ["77"]),
     "an empty 200": ("POST", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ["0"]),
 }
 
 
 @pytest.mark.parametrize(("method", "answer", "lengths"), BODILESS.values(), ids=BODILESS)
-async def test_answers_without_a_body_end_at_their_head(method: str, answer: bytes, lengths: list[str], tmp_path: Path) -> None:
+async def test_answers_without_a_body_end_at_their_head(
+    method: str, answer: bytes, lengths: list[str], tmp_path: Path
+) -> None:
     protected = operation("any", match=f"{method} /kept")
     with RawServer(lambda peer: serve_forever(peer, answer)) as server:
-        async with proxying(policy(provider(server.port, operations=(protected,))), tmp_path) as run, talking(run.port) as talk:
+        async with (
+            proxying(policy(provider(server.port, operations=(protected,))), tmp_path) as run,
+            talking(run.port) as talk,
+        ):
             for path in ("/pay/kept", "/pay/kept", "/pay/passed"):
                 await talk.send(request(path, method=method, body=None))
                 got = await talk.answer(method)
@@ -127,7 +136,9 @@ UNFRAMED = {
 
 
 @pytest.mark.parametrize("answer", UNFRAMED.values(), ids=UNFRAMED)
-async def test_a_body_without_a_length_goes_to_http_11_in_chunks_and_to_http_10_until_the_end(answer: bytes, tmp_path: Path) -> None:
+async def test_a_body_without_a_length_goes_to_http_11_in_chunks_and_to_http_10_until_the_end(
+    answer: bytes, tmp_path: Path
+) -> None:
     def script(peer: Peer) -> None:
         peer.answer(answer)
         peer.end()
@@ -141,7 +152,12 @@ async def test_a_body_without_a_length_goes_to_http_11_in_chunks_and_to_http_10_
                 old = await talk.answer("GET")
                 assert await talk.is_closed()
             whole = await ask(run.port, request())
-    assert (new.body, new.get("transfer-encoding"), new.get("content-length"), new.get("connection")) == (b"abcde", "chunked", None, None)
+    assert (new.body, new.get("transfer-encoding"), new.get("content-length"), new.get("connection")) == (
+        b"abcde",
+        "chunked",
+        None,
+        None,
+    )
     assert (old.body, old.get("transfer-encoding"), old.get("connection")) == (b"abcde", None, None)
     assert (whole.body, whole.get("transfer-encoding"), whole.get("content-length")) == (b"abcde", None, "5")
 
@@ -166,7 +182,9 @@ async def test_an_early_answer_is_passed_and_ends_the_callers_connection(tmp_pat
 
     with RawServer(script) as server:
         async with proxying(policy(provider(server.port)), tmp_path) as run, talking(run.port) as talk:
-            await talk.send(b"POST /pay/up HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000)
+            await talk.send(
+                b"POST /pay/up HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000
+            )
             got = await talk.answer()
             assert (got.status, got.body, got.get("connection")) == (413, b"no", "close")
 
@@ -178,7 +196,11 @@ async def test_an_answer_larger_than_what_is_kept_reaches_the_first_caller_whole
         async with proxying(policy(provider(server.port)), tmp_path) as run:
             first, second = await ask(run.port, request()), await ask(run.port, request())
     assert (first.status, first.body, first.get("dedup-executed")) == (200, body, "yes")
-    assert (second.status, second.get("dedup-executed"), second.json["type"]) == (409, "yes", "urn:dedup-proxy:problem:answer-not-stored")
+    assert (second.status, second.get("dedup-executed"), second.json["type"]) == (
+        409,
+        "yes",
+        "urn:dedup-proxy:problem:answer-not-stored",
+    )
 
 
 async def test_store_answer_status_replays_status_and_headers_with_an_empty_body(tmp_path: Path) -> None:

@@ -172,10 +172,16 @@ def hosted(port: int) -> Provider:
 
 @pytest.mark.parametrize(("host", "seen", "target"), HOSTED.values(), ids=HOSTED)
 @pytest.mark.parametrize("form", ["Host header", "absolute"])
-async def test_a_host_names_its_provider_and_stays(host: str, seen: bytes, target: str, form: str, tmp_path: Path) -> None:
+async def test_a_host_names_its_provider_and_stays(
+    host: str, seen: bytes, target: str, form: str, tmp_path: Path
+) -> None:
     with RawServer(serve_forever) as server:
         async with proxying(policy(hosted(server.port)), tmp_path) as run:
-            asked = request(target, host=host) if form == "Host header" else request(f"http://{host}{target}", host="x.test")
+            asked = (
+                request(target, host=host)
+                if form == "Host header"
+                else request(f"http://{host}{target}", host="x.test")
+            )
             answer = await ask(run.port, asked)
     assert answer.get("Dedup-Status") == "succeeded"
     assert server.requests[0].line == f"POST {target} HTTP/1.1".encode()

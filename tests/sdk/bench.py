@@ -64,9 +64,7 @@ class Bench:
 
     async def before(self, situation: Situation, order: Order) -> None:
         """Bring about what is to precede the call *order*."""
-        direct = dataclasses.replace(
-            order, base=f"{self.proxies[situation.proxy].url}/{situation.provider}", retries=0
-        )
+        direct = dataclasses.replace(order, base=f"{self.proxies[situation.proxy].url}/{situation.provider}", retries=0)
         match situation.before:
             case Before.SAME:
                 await self.node.carry_out(direct)
@@ -79,8 +77,11 @@ class Bench:
                 pass
 
     def relay(self, situation: Situation, wire: Wire) -> Relay:
-        """What the SDK talks to. Where the proxy drains, the first connection is one from before, the next ones go to
-        another proxy, as behind a load balancer."""
+        """What the SDK talks to.
+
+        Where the proxy drains, the first connection is one from before; the next ones go to another proxy, as behind a
+        load balancer.
+        """
         if situation.proxy == "draining":
             return Relay(self.proxies["open"].port, wire, first=self.open_connections.pop())
         return Relay(self.proxies[situation.proxy].port, wire)
@@ -103,6 +104,7 @@ class Bench:
         for _ in range(2 * 2):  # both SDKs, with and without retries
             self.open_connections.append(await asyncio.open_connection("127.0.0.1", proxy.port))
         assert proxy.is_ready()
+        assert proxy.process is not None
         proxy.process.terminate()
         async with asyncio.timeout(10):
             while proxy.is_ready():

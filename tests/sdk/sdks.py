@@ -31,7 +31,7 @@ API_KEY = "sk_test_dedup"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A call to make. ``base`` is a base URL; ``retries`` None leaves the SDK's own default."""
+    """A call to make. ``base`` is a base URL; ``retries`` None leaves the SDK's own default; ``token`` names the caller."""
 
     call: str
     base: str
@@ -40,6 +40,7 @@ class Order:
     retries: int | None = None
     path: str = "/v1/customers"
     headers: Mapping[str, str] = field(default_factory=dict)
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,8 @@ class PythonSdk:
 
     def _carry_out(self, order: Order) -> Heard:
         with direct_session() as session:
+            if order.token:
+                session.headers["Dedup-Token"] = order.token
             client = stripe.StripeClient(
                 API_KEY,
                 base_addresses={"api": order.base},
@@ -89,7 +92,7 @@ class PythonSdk:
 
 
 def _python_call(client: stripe.StripeClient, order: Order) -> Any:
-    options: dict[str, Any] = {"idempotency_key": order.key} if order.key else {}
+    options: Any = {"idempotency_key": order.key} if order.key else {}
     params: Any = dict(order.params)
     match order.call:
         case "create customer":
@@ -161,6 +164,7 @@ class NodeSdk:
             "retries": order.retries,
             "path": order.path,
             "headers": dict(order.headers) or None,
+            "token": order.token,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(words) + "\n")

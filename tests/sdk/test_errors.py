@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
 from tests.sdk.bench import Case, Measured, bench, measure
 from tests.sdk.sdks import NodeSdk, PythonSdk
 from tests.sdk.situations import PAGE, RETRIES, SITUATIONS, Situation, page_with_table
+
+pytestmark = pytest.mark.xdist_group("sdk errors")  # one worker meets all situations, once
 
 SDKS = ("python", "node")
 NAMED = {f"{each.slug} {each.status}, {each.when}": each for each in SITUATIONS}
@@ -30,9 +31,7 @@ def measured(node: NodeSdk, tmp_path_factory: pytest.TempPathFactory) -> Mapping
 
 @pytest.mark.parametrize("sdk", SDKS)
 @pytest.mark.parametrize("situation", NAMED.values(), ids=NAMED)
-def test_a_problem_is_an_error_of_the_sdk(
-    measured: Mapping[Case, Measured], situation: Situation, sdk: str
-) -> None:
+def test_a_problem_is_an_error_of_the_sdk(measured: Mapping[Case, Measured], situation: Situation, sdk: str) -> None:
     found = measured[SITUATIONS.index(situation), sdk, 0]
     heard = found.heard
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,14 +39,16 @@ def provider(tmp_path: Path) -> Provider:
 
 
 @contextlib.asynccontextmanager
-async def problem_server(provider: Provider | None) -> AsyncIterator[int]:
-    """Answers ``/REASON/...`` with that problem; gives its port."""
+async def problem_server(provider: Provider | None, seen: Counter[str] | None = None) -> AsyncIterator[int]:
+    """Answers ``/REASON/...`` with that problem; gives its port. *seen* counts requests by reason."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
             head = await read_head(reader, b"")
             await read_body(reader, head)
             reason = Reason(head.path.split("/")[1])
+            if seen is not None:
+                seen[reason] += 1
             facts = Facts(reason=reason, sent=False)
             retry_after = 1.0 if PROBLEMS[reason].is_retryable else None
             problem = Problem(facts=facts, reason=reason, detail=DETAIL, retry_after=retry_after)
@@ -100,3 +103,14 @@ async def test_without_the_presets_answers_the_node_sdk_takes_problems_for_succe
         heard = await meet_all(port, node)
 
     assert {sdk for (_, sdk, _), said in heard.items() if said.raised is None} == {"node"}
+
+
+async def test_by_default_the_python_client_object_does_not_try_again_and_node_does(
+    node: NodeSdk, provider: Provider
+) -> None:
+    seen: Counter[str] = Counter()
+    async with problem_server(provider, seen) as port:
+        for sdk, reason in ((PythonSdk(), Reason.DRAINING), (node, Reason.PROVIDER_BUSY)):
+            await sdk.carry_out(Order(call="create customer", base=f"http://127.0.0.1:{port}/{reason.value}"))
+
+    assert seen == {Reason.DRAINING: 1, Reason.PROVIDER_BUSY: 3}

@@ -17,9 +17,9 @@ import stripe
 
 from tests.sdk.localstripe_process import API_KEY, LocalStripe
 from tests.sdk.scenario import Cards, Told, Unreliable, carry_out, duplicates, effects, intents, lies
-from tests.sdk.sdks import direct_session
+from tests.sdk.sdks import NodeSdk, Order, PythonSdk, direct_session
 from tests.support.faults import fault_proxy
-from tests.support.process import ProxyProcess, proxy_process
+from tests.support.process import proxy_process
 
 EACH = 20
 
@@ -33,7 +33,7 @@ def _real_sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def config(port: int) -> dict[str, Any]:
+def config(port: int, **more: Any) -> dict[str, Any]:
     keyless = [{"name": name, "native": None} for name in ("v1", "v2")]
     provider = {
         "preset": "stripe",
@@ -41,7 +41,7 @@ def config(port: int) -> dict[str, Any]:
         "allow_private": True,
         "operations": keyless,
     }
-    return {"providers": {"stripe": provider}}
+    return {"providers": {"stripe": provider}, **more}
 
 
 async def test_through_the_proxy_nothing_happens_twice_and_no_caller_is_told_what_is_false(
@@ -93,6 +93,24 @@ async def test_a_refused_connection_is_told_as_no_and_the_same_key_then_works(
             await upstream.enable()
             customer = await asyncio.to_thread(create_customer)
             assert [each["id"] for each in strange_stripe.list("customers")] == [customer.id]
+
+
+async def test_the_same_call_gets_the_same_object_from_either_sdk(
+    strange_stripe: LocalStripe, node: NodeSdk, tmp_path: Path
+) -> None:
+    callers = {"shop": {"tokens": ["a-token-of-the-shop"]}}
+    with proxy_process(tmp_path, config(strange_stripe.port, callers=callers)) as proxy:
+        order = Order(
+            call="create customer",
+            base=f"{proxy.url}/stripe",
+            params={"name": "Ada", "email": "ada@example.com"},
+            key="customer-ada",
+            token="a-token-of-the-shop",
+        )
+        heard = [await sdk.carry_out(order) for sdk in (PythonSdk(), node, node, PythonSdk())]
+
+    (customer,) = strange_stripe.list("customers")
+    assert [each.returned["id"] for each in heard] == [customer["id"]] * len(heard)
 
 
 def create_customer() -> stripe.Customer:

@@ -9,6 +9,7 @@ from proxy.config.checks.operations import FORBIDDEN_HEADERS
 from proxy.config.checks.site import Site
 from proxy.config.models.shared import Answers
 from proxy.config.problems import did_you_mean
+from proxy.config.tree import Text
 from proxy.core.policy import ANSWER_NAMES
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -44,5 +45,7 @@ def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
 def _check_placeholders(text: str, site: Site, path: tuple[str | int, ...]) -> None:
     for name in _PLACEHOLDER.findall(text):
         if name not in ANSWER_NAMES:
-            fix = did_you_mean(name, ANSWER_NAMES) or f"known: {' '.join(sorted(ANSWER_NAMES))}"
-            site.wrong(*path, message=f"there is no {{{name}}}", fix=fix)
+            known = f"known: {' '.join(sorted(ANSWER_NAMES))}"
+            is_filled_in = isinstance(text, Text) and text.is_substituted
+            message = "holds a {name} that does not exist" if is_filled_in else f"there is no {{{name}}}"
+            site.wrong(*path, message=message, fix=did_you_mean(name, ANSWER_NAMES) or known)

@@ -40,14 +40,14 @@ def _check_listeners(found: Configuration, site: Site) -> None:
         site.wrong(
             "server",
             "listen",
-            message=f"{server.listen} serves other machines, and no callers are configured",
+            message=f"{server.listen!r} serves other machines, and no callers are configured",
             fix="configure `callers`, listen on 127.0.0.1, or set server.allow_anonymous: true",
         )
     if not is_loopback(admin[0]) and not (found.admin and found.admin.tokens) and not site.says("admin", "tokens"):
         site.wrong(
             "server",
             "admin_listen",
-            message=f"{server.admin_listen} is open to other machines, and there are no admin.tokens",
+            message=f"{server.admin_listen!r} is open to other machines, and there are no admin.tokens",
             fix="configure `admin.tokens`, or listen on 127.0.0.1",
         )
 

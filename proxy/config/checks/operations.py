@@ -108,7 +108,7 @@ def _check_place(rules: Operation, place: Place | None, site: Site, field: str) 
     if place is None:
         return
     if place.where == "header" and (place.name.lower() in FORBIDDEN_HEADERS or place.name.lower().startswith("dedup-")):
-        site.wrong(field, "header", message=f"{place.name} can't carry a key: it belongs to HTTP or to this proxy")
+        site.wrong(field, "header", message="can't carry a key: it belongs to HTTP or to this proxy")
     if place.where in ("body", "field"):
         for index, line in enumerate(rules.match):
             if line.startswith(_BODILESS):

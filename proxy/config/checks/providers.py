@@ -97,11 +97,11 @@ def _check_hosts(found: Configuration, problems: Problems) -> None:
                 site.wrong(
                     "hosts",
                     index,
-                    message=f"{host} is provider {other!r}'s already",
+                    message=f"{host!r} is provider {other!r}'s already",
                     fix=f"set hosts: [] in {provider.name!r}; its clients then use the path prefix /{provider.name}",
                 )
             elif host in own or is_loopback(host):
-                site.wrong("hosts", index, message=f"{host} is what clients call this proxy itself", fix="remove it")
+                site.wrong("hosts", index, message=f"{host!r} is what clients call this proxy itself", fix="remove it")
 
 
 def _check_provider(provider: EffectiveProvider, rules: Provider, found: Configuration, site: Site) -> None:
@@ -109,24 +109,24 @@ def _check_provider(provider: EffectiveProvider, rules: Provider, found: Configu
     if is_private(host) and not rules.allow_private and rules.connect_to is None:
         site.wrong(
             "base_url",
-            message=f"{host} is a private or loopback address",
+            message=f"{rules.base_url!r} is a private or loopback address",
             fix="set allow_private: true if it is meant, or connect_to for a sandbox",
         )
     if rules.auth is not None:
         check_auth(rules.auth, found, site)
     if is_sigv4(host):
-        _check_signed(provider, host, site)
+        _check_signed(provider, site)
     answers.check(rules.answers, site)
     statements.check(provider, rules, site)
 
 
-def _check_signed(provider: EffectiveProvider, host: str, site: Site) -> None:
+def _check_signed(provider: EffectiveProvider, site: Site) -> None:
     """AWS signs host, path, query and body: what is signed can't be altered, nor sent under another host."""
     if not site.says("hosts"):
         site.wrong(
             "hosts",
             message="requests to AWS are signed for their host, so they can't come by path prefix",
-            fix=f"write hosts: [{host}] and send them with that Host, or through the forward proxy",
+            fix="write their host here and send them with it as Host, or through the forward proxy",
         )
     if site.says("auth"):
         site.wrong("auth", message="AWS requests carry their own signature", fix="remove it")

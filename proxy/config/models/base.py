@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
 
 from proxy.config.values import shown, wrong
+
+
+def own_first(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of *model*, its own before inherited ones: what names a thing before what it shares with others."""
+    own = inspect.get_annotations(model)
+    return dict(sorted(model.model_fields.items(), key=lambda item: item[0] not in own))
 
 
 class Model(BaseModel):

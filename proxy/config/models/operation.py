@@ -68,7 +68,7 @@ class Fingerprint(Model):
 
 
 class Native(Model):
-    """The provider's own idempotency key (contract section 7.3). Exactly one of header, body, query, hook and natural."""
+    """The provider's own idempotency key. Exactly one of header, body, query, hook and natural."""
 
     header: Annotated[HeaderName | None, Field(description="The header that carries it.")] = None
     body: Annotated[BodyPath | None, Field(description="The body field that carries it: a dotted path.")] = None
@@ -133,7 +133,7 @@ class Suspect(Model):
 
 
 class Outcome(Matcher):
-    """What an answer means, where section 8 doesn't know."""
+    """What an answer means, where its status alone doesn't say."""
 
     outcome: Annotated[
         Literal["succeeded", "rejected", "not_executed", "ambiguous"],
@@ -168,7 +168,7 @@ class OperationRules(Shared):
     ] = None
     suspect: Annotated[Suspect | None, Field(description="Another key, the same fingerprint a moment ago.")] = None
     outcomes: Annotated[
-        tuple[Outcome, ...], Field(description="What answers mean; the first match wins, then contract section 8.")
+        tuple[Outcome, ...], Field(description="What answers mean; the first match wins, then its status says.")
     ] = ()
     body_type: Annotated[
         Literal["json", "form", "xml", "text", "any"],

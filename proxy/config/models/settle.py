@@ -1,4 +1,4 @@
-"""How an ambiguous entry is settled (contract section 7.2; protocol sections 5 and 6)."""
+"""How an ambiguous entry is settled (protocol sections 5 and 6)."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Store(Model):
 def _json(value: object) -> Any:
     match value:
         case dict():
-            return {str(key): _json(below) for key, below in value.items()}
+            return {str(key): _json(below) for key, below in value.items() if below is not None}
         case list():
             return [_json(below) for below in value]
         case _:

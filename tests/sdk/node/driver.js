@@ -6,11 +6,13 @@ const http = require('node:http');
 const readline = require('node:readline');
 const Stripe = createRequire(process.argv[2] + '/')('stripe');
 
-// The SDK takes a host, not a base URL; a path prefix goes in through its HTTP client.
-function clientFor(prefix) {
+// The SDK takes a host, not a base URL: the provider's name in the path, and the caller's token, go in through its HTTP
+// client. docs/sdk.md shows this function.
+function throughProxy(prefix, token) {
   const client = Stripe.createNodeHttpClient(new http.Agent());
-  const make = client.makeRequest.bind(client);
-  client.makeRequest = (host, port, path, ...rest) => make(host, port, prefix + path, ...rest);
+  const send = client.makeRequest.bind(client);
+  client.makeRequest = (host, port, path, method, headers, ...rest) =>
+    send(host, port, prefix + path, method, token ? {...headers, 'Dedup-Token': token} : headers, ...rest);
   return client;
 }
 
@@ -20,7 +22,7 @@ function sdk(order) {
     protocol: 'http',
     host: base.hostname,
     port: base.port,
-    httpClient: clientFor(base.pathname.replace(/\/$/, '')),
+    httpClient: throughProxy(base.pathname.replace(/\/$/, ''), order.token),
     telemetry: false,
     ...(order.retries === null ? {} : {maxNetworkRetries: order.retries}),
   });
