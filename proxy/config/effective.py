@@ -20,9 +20,9 @@ from proxy.config.models.operation import Operation
 from proxy.config.models.provider import Caller, Defaults, Provider, Root
 from proxy.config.models.server import Admin, Ledger, Server
 from proxy.config.problems import Mark, Problems
-from proxy.config.reading import Path as TreePath
 from proxy.config.reading import read, read_partial
 from proxy.config.tree import Mapping, Node, Scalar, Sequence, is_null, node_at
+from proxy.config.tree import Path as TreePath
 from proxy.config.values import name as valid_name
 from proxy.config.values import shown
 

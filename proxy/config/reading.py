@@ -12,11 +12,10 @@ from pydantic_core import ErrorDetails
 
 from proxy.config.models.base import Model
 from proxy.config.problems import Problems, did_you_mean
-from proxy.config.tree import Node, Text, key_mark_at, mark_at, mark_below, plain
+from proxy.config.tree import Node, Path, Text, key_mark_at, mark_at, mark_below, plain
 from proxy.config.values import shown
 
 M = TypeVar("M", bound=Model)
-Path = tuple[str | int, ...]
 
 _ROUNDS_MAX = 8
 """Leaving out a required value makes its mapping incomplete, and so on up: no deeper than models nest."""

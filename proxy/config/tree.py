@@ -102,6 +102,8 @@ class Mapping:
 
 
 Node = Scalar | Sequence | Mapping
+Path = tuple[str | int, ...]
+"""Steps into a tree: keys, and positions in lists."""
 
 
 def is_null(node: Node) -> bool:
@@ -120,50 +122,50 @@ def plain(node: Node) -> Any:
             return {entry.key: plain(entry.node) for entry in entries.values()}
 
 
-def mark_at(node: Node, path: tuple[str | int, ...]) -> Mark:
+def mark_at(node: Node, path: Path) -> Mark:
     """Where the value under *path* was written; where the path leads nowhere, its nearest ancestor that exists.
 
     A mapping's mark is that of the key it stands under, so an absent field is reported at the key of its mapping.
     """
-    for step in path:
-        match node:
-            case Mapping(entries) if step in entries:
-                node = entries[str(step)].node
-            case Sequence(items) if isinstance(step, int) and step < len(items):
-                node = items[step]
-            case _:
-                break
-    return node.mark
+    return _walk(node, path)[0].mark
 
 
-def mark_below(node: Node, path: tuple[str | int, ...]) -> Mark:
+def mark_below(node: Node, path: Path) -> Mark:
     """Where the value under *path* was written or, if it wasn't, would be: at its nearest ancestor, under its own path."""
-    for length in range(len(path), -1, -1):
-        found = node_at(node, path[:length])
-        if found is not None:
-            below = found.mark.path
-            for step in path[length:]:
-                below += f"[{step}]" if isinstance(step, int) else f".{step}" if below else step
-            return Mark(found.mark.file, found.mark.line, below)
-    return node.mark
+    found, rest = _walk(node, path)
+    below = found.mark.path
+    for step in rest:
+        below += f"[{step}]" if isinstance(step, int) else f".{step}" if below else step
+    return Mark(found.mark.file, found.mark.line, below)
 
 
-def key_mark_at(node: Node, path: tuple[str | int, ...]) -> Mark:
+def key_mark_at(node: Node, path: Path) -> Mark:
     """Where the key that *path* ends in was written."""
-    parent = node_at(node, path[:-1])
-    if isinstance(parent, Mapping) and path and path[-1] in parent.entries:
+    parent, rest = _walk(node, path[:-1])
+    if not rest and isinstance(parent, Mapping) and path and path[-1] in parent.entries:
         return parent.entries[str(path[-1])].key.mark
     return mark_at(node, path)
 
 
-def node_at(node: Node, path: tuple[str | int, ...]) -> Node | None:
+def node_at(node: Node, path: Path) -> Node | None:
     """The node under *path*, None if there is none."""
-    for step in path:
+    found, rest = _walk(node, path)
+    return None if rest else found
+
+
+def _walk(node: Node, path: Path) -> tuple[Node, Path]:
+    """The deepest node on the way, and the steps that lead on from it into nothing.
+
+    A single value may stand for a list of one, so the first index into anything but a list is that thing itself.
+    """
+    for position, step in enumerate(path):
         match node:
             case Mapping(entries) if step in entries:
                 node = entries[str(step)].node
             case Sequence(items) if isinstance(step, int) and step < len(items):
                 node = items[step]
+            case Mapping() | Scalar() if step == 0 and not is_null(node):
+                continue
             case _:
-                return None
-    return node
+                return node, path[position:]
+    return node, ()

@@ -90,7 +90,7 @@ def prepare(
     try:
         search = find_key(operation.key, document)
     except KeyInvalid as problem:
-        return Refused(Reason.KEY_INVALID, str(problem))
+        return Refused(Reason.KEY_INVALID, f"{problem} Nothing was sent; send the request again with a valid key.")
     if search.found is None:
         if not operation.key.required:
             return Unkeyed()

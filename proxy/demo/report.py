@@ -110,7 +110,8 @@ class Report:
             yield f"WRONG  and {len(self.violations) - _VIOLATIONS_SHOWN} more"
         for problem in self.problems:
             yield f"WRONG  {problem}"
-        yield f"{'ok' if self.is_good else 'FAILED'} in {self.seconds:.1f} s, seed {self.seed}"
+        killed = "the proxy was killed once" if self.is_killed else "the proxy was not killed"
+        yield f"{'ok' if self.is_good else 'FAILED'} in {self.seconds:.1f} s, {killed}, seed {self.seed}"
         if self.kept_in:
             yield f"Effect logs, observations, configuration and ledger are in {self.kept_in}"
 

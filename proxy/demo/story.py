@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,6 +78,19 @@ def main(argv: list[str], *, proxy: tuple[str, ...] = PROXY) -> int:
     return 0 if report.is_good else 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What is known once everything has come to rest, beside the logs.
+
+    ``reached`` are the requests that each provider counted, ``problems`` what did not end as it should.
+    """
+
+    rows: tuple[Row, ...]
+    reached: Mapping[str, int]
+    is_killed: bool
+    problems: tuple[str, ...] = ()
+
+
 class Story:
     """One run: starts the parts, kills the proxy in the middle, waits for everything to come to rest."""
 
@@ -92,6 +105,7 @@ class Story:
         self._since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat().replace("+00:00", "Z")
         self._reports: dict[str, Child] = {}
         self._problems: list[str] = []
+        self._is_killed = False
 
     def line(self) -> str:
         """How far it is."""
@@ -100,8 +114,8 @@ class Story:
             self._options.purchases, services.report if services else {}, sandbox.report if sandbox else {}
         )
 
-    async def play(self) -> tuple[list[Row], dict[str, int], list[str]]:
-        """From first to last. Gives the ledger's last rows, the requests by provider, and what did not end as it should."""
+    async def play(self) -> Ending:
+        """From first to last."""
         sandbox = await self._open_sandbox()
         proxy = await self._start_proxy()
         self._progress.say(f"{self._options.purchases} purchases, seed {self._options.seed}: the services begin")
@@ -111,7 +125,9 @@ class Story:
         rows = await self._rows_at_rest()
         self._expect("proxy", await proxy.terminate())
         self._expect("sandbox", await sandbox.let_go())
-        return rows, sandbox.report["requests"], self._problems
+        return Ending(
+            rows=rows, reached=sandbox.report["requests"], is_killed=self._is_killed, problems=tuple(self._problems)
+        )
 
     async def _open_sandbox(self) -> Child:
         sandbox = await self._children.start(
@@ -149,28 +165,30 @@ class Story:
     async def _watch(self, services: Child, sandbox: Child, proxy: Child) -> Child:
         """Wait for the services; in the middle, kill the proxy. Gives the proxy that runs in the end."""
         deadline = time.monotonic() + self._options.seconds_max
-        is_kill_due = self._options.with_kill
         while services.is_running:
             for child in (sandbox, proxy):
                 if not child.is_running:
                     raise child.failed(f"ended with status {child.exit_status} while it was needed")
             if time.monotonic() > deadline:
                 raise services.failed(f"did not end within {self._options.seconds_max:.0f} seconds")
-            if is_kill_due and services.report.get("done", 0) * 2 >= self._options.purchases:
-                proxy, is_kill_due = await self._kill_and_restart(proxy), False
+            if self._is_kill_due(services):
+                proxy = await self._kill_and_restart(proxy)
             await asyncio.sleep(_LOOK_SECONDS)
-        if is_kill_due:
-            self._problems.append("the services ended before the proxy could be killed")
         return proxy
+
+    def _is_kill_due(self, services: Child) -> bool:
+        wanted = self._options.with_kill and not self._is_killed
+        return wanted and services.report.get("done", 0) >= self._options.purchases // 2
 
     async def _kill_and_restart(self, proxy: Child) -> Child:
         self._progress.say("kill -9 of the proxy")
         await proxy.kill()
+        self._is_killed = True
         restarted = await self._start_proxy()
         self._progress.say("the proxy is back, on the same ports and ledger")
         return restarted
 
-    async def _rows_at_rest(self) -> list[Row]:
+    async def _rows_at_rest(self) -> tuple[Row, ...]:
         """The ledger's rows once nothing runs any more, or it has been waited for long enough."""
         self._progress.say("the services are done; what may still happen does")
         deadline = time.monotonic() + REST_SECONDS_MAX
@@ -178,7 +196,7 @@ class Story:
             if not [row async for row in self._view.rows(since=self._since, status="in_flight")]:
                 break
             await asyncio.sleep(0.2)
-        return [row async for row in self._view.rows(since=self._since)]
+        return tuple([row async for row in self._view.rows(since=self._since)])
 
     async def _until(self, is_so: Callable[[], bool], child: Child) -> None:
         deadline = time.monotonic() + READY_SECONDS_MAX
@@ -203,29 +221,29 @@ async def _run(options: Options) -> Report:
             async with _shown(progress, story):
                 if options.ledger is not None and not options.ledger.startswith("sqlite"):
                     await _migrate(options, setting, children)
-                rows, reached, problems = await story.play()
-        return judged(options, setting.directory, rows, reached, problems=problems, seconds=time.monotonic() - began)
+                ending = await story.play()
+        return judged(options, setting.directory, ending, seconds=time.monotonic() - began)
 
 
-def judged(
-    options: Options, directory: Path, rows: list[Row], reached: dict[str, int], *, problems: list[str], seconds: float
-) -> Report:
-    """What the logs in *directory* prove. *reached* are the requests that each provider counted."""
+def judged(options: Options, directory: Path, ending: Ending, *, seconds: float) -> Report:
+    """What the logs in *directory* prove."""
     asked = read_calls(directory / CALLS)
     observations = list(read_observations(directory / OBSERVATIONS))
-    effects = [effect for provider in reached for effect in read_effects(directory / f"{provider}.effects.jsonl")]
+    effects = [
+        effect for provider in ending.reached for effect in read_effects(directory / f"{provider}.effects.jsonl")
+    ]
     begun = len({call.intent for call in asked})
+    problems = list(ending.problems)
     if begun != options.purchases:
-        problems = [*problems, f"the services began {begun} of {options.purchases} purchases"]
+        problems.append(f"the services began {begun} of {options.purchases} purchases")
+    words = [LedgerWord(row.entry, row.status, row.executed) for row in ending.rows]
     return Report(
         seed=options.seed,
         purchases=options.purchases,
         seconds=seconds,
-        is_killed=options.with_kill,
-        tallies=tally(asked, observations, effects, rows, reached),
-        violations=judge(
-            asked, observations, effects, [LedgerWord(row.entry, row.status, row.executed) for row in rows]
-        ),
+        is_killed=ending.is_killed,
+        tallies=tally(asked, observations, effects, ending.rows, ending.reached),
+        violations=judge(asked, observations, effects, words),
         problems=problems,
         kept_in=str(directory) if options.keep is not None else None,
     )

@@ -12,7 +12,7 @@ from enum import StrEnum, unique
 from types import MappingProxyType
 from typing import Any, Final
 
-from proxy.core.model import Attempt, Entry, KeyHash, Status, StoredAnswer, Token
+from proxy.core.model import FINAL, Attempt, Entry, KeyHash, Status, StoredAnswer, Token
 from proxy.core.ports import Claim, Write
 from proxy.core.reasons import Reason
 from proxy.core.states import SENDS, TABLE, Event, Evidence, apply
@@ -107,14 +107,9 @@ def may_begin_next(row: Entry, claim: Claim) -> bool:
 
 def may_supersede(row: Entry, claim: Claim, now: int) -> bool:
     """Whether the generation *row* is over, so that *claim* may begin the next one."""
-    is_final = row.status in (Status.SUCCEEDED, Status.REJECTED, Status.NOT_EXECUTED) and not row.open
-    window_us = claim.window_us
-    return (
-        is_final
-        and row.attempt.token == claim.after
-        and window_us is not None
-        and row.last_request_at + window_us <= now
-    )
+    if claim.window_us is None or row.status not in FINAL or row.attempt.token != claim.after:
+        return False
+    return row.last_request_at + claim.window_us <= now
 
 
 def is_own(row: Entry | None, claim: Claim) -> bool:

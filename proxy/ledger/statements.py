@@ -52,6 +52,7 @@ _TOUCH: Final = """
 UPDATE entry SET last_request_at = batch.now
 FROM rows AS r CROSS JOIN batch
 WHERE entry.key_hash = r.key_hash AND entry.generation = r.generation AND entry.last_request_at < batch.now
+RETURNING entry.last_request_at
 """
 
 _READ: Final = f"""
@@ -75,7 +76,7 @@ class Statements:
 
     claim: str  # rows, stamp -> key_hash, created_at of those that landed
     record: str  # rows, stamp -> the entry as it now is, of those that landed
-    touch: str  # rows, stamp
+    touch: str  # rows, stamp -> last_request_at of those that moved on
     read: str  # keys -> latest generation of each, with its answer
     lock: str  # key_hash, generation -> that row with its answer, locked until the transaction ends
     answer: str  # see answer_parameters

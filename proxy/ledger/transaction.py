@@ -130,7 +130,7 @@ class Transaction:
                 lost.append((index, op.claim))
             else:
                 first[op.claim.entry.key_hash] = (index, op)
-        landed = self._told(self._sql.claim, [op.row for _, (_, op) in sorted(first.items()) if op.row is not None])
+        landed = self._told(self._sql.claim, "created_at", [op.row for _, (_, op) in sorted(first.items()) if op.row is not None])
         created = {hex32(key_hash): created_at for key_hash, created_at in landed}
         for key_hash, (index, op) in first.items():
             if key_hash in created:
@@ -149,7 +149,7 @@ class Transaction:
                 rest.append((index, op))
             else:
                 first[place] = (index, op)
-        updated = self._told(self._sql.record, [op.row for _, (_, op) in sorted(first.items()) if op.row is not None])
+        updated = self._told(self._sql.record, "updated_at", [op.row for _, (_, op) in sorted(first.items()) if op.row is not None])
         entries = {(entry.key_hash, entry.generation): entry for entry in map(entry_from_row, updated)}
         answers: list[tuple[Any, ...]] = []
         for place, (index, op) in first.items():
@@ -166,17 +166,16 @@ class Transaction:
         return rest
 
     def _touch(self, touches: Sequence[TouchOperation]) -> None:
-        self._told(self._sql.touch, [op.row for op in sorted(touches, key=lambda op: op.key_hash)])
+        self._told(self._sql.touch, "last_request_at", [op.row for op in sorted(touches, key=lambda op: op.key_hash)])
 
-    def _told(self, statement: str, rows: Sequence[bytes]) -> Sequence[Any]:
-        """Run *statement* on *rows* and take note of the ledger time that it wrote."""
+    def _told(self, statement: str, time: str, rows: Sequence[bytes]) -> Sequence[Any]:
+        """Run *statement* on *rows* and take note of the ledger time that it wrote into the column *time*."""
         if not rows:
             return ()
         stamp = self._clock.stamp()
-        result = self._connection.exec_driver_sql(statement, (json_rows(rows), *stamp))
-        returned = result.all() if result.returns_rows else ()
-        for row in returned:
-            at = row.created_at if statement is self._sql.claim else row.updated_at
+        returned = self._connection.exec_driver_sql(statement, (json_rows(rows), *stamp)).all()
+        if returned:
+            at = getattr(returned[0], time)  # the same for all of them
             self._clock.observe(at, stamp)
             self._seen = max(self._seen, at)
         return returned
@@ -216,9 +215,9 @@ class Transaction:
         return lost
 
     def _next_attempt(self, claim: Claim) -> Entry | None:
-        draft = claim.entry
-        row = self._lock(draft.key_hash, draft.generation)
-        if row is None or not guard.may_begin_next(row, claim):
+        """See :func:`guard.may_begin_next`. ``superseded`` is asked too: a newer generation locks the row before it is judged."""
+        row = self._lock(claim.entry.key_hash, claim.entry.generation)
+        if row is None:
             return None
         now = self._now()
         entry = guard.begun(claim, now, row)
@@ -236,17 +235,16 @@ class Transaction:
         return entry
 
     def _next_generation(self, claim: Claim) -> Entry | None:
-        draft = claim.entry
-        row = self._lock(draft.key_hash, draft.generation - 1)
-        if row is None:
+        """See :func:`guard.may_supersede`."""
+        row = self._lock(claim.entry.key_hash, claim.entry.generation - 1)
+        if row is None or claim.window_us is None:
             return None
         now = self._now()
-        if not guard.may_supersede(row, claim, now):
-            return None
         table = tables.entry.c
         where = (
             table.token == claim.after,
             table.status.in_([status.value for status in FINAL]),
+            table.last_request_at <= now - claim.window_us,
             table.superseded.is_(False),
         )
         if not self._update(row, *where, superseded=True):

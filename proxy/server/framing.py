@@ -51,7 +51,10 @@ def frame(answer: Answer, *, method: str, is_http_10: bool, keep_alive: bool) ->
     chunked = False
     if method == "HEAD" or answer.status in (204, 304):
         # Content-Length tells what a GET would have brought; after 204 it must not stand (RFC 9110 8.6).
-        headers = _without_length(headers) if answer.status == 204 else headers
+        if answer.status == 204:
+            headers = _without_length(headers)
+        elif isinstance(body, bytes) and body:  # a problem of our own: nobody has said its length yet
+            headers = _with_length(headers, len(body))
         body = b""
     elif isinstance(body, bytes):
         headers = _with_length(headers, len(body))

@@ -65,16 +65,15 @@ class Head:
 class _Heard:
     """What the parser reports; it knows nothing of the reader, so that neither keeps the other alive.
 
-    ``in_body`` is set once the final head is read: header lines that come later are trailers, and dropped.
+    Header lines that come after the head was read are trailers, which nobody looks at.
     """
 
-    __slots__ = ("head_ended", "headers", "in_body", "message_ended", "pieces", "reason", "surplus")
+    __slots__ = ("head_ended", "headers", "message_ended", "pieces", "reason", "surplus")
 
     def __init__(self) -> None:
         self.reason: list[bytes] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_ended = False
-        self.in_body = False
         self.pieces: list[bytes] = []
         self.message_ended = False
         self.surplus = False
@@ -89,8 +88,7 @@ class _Heard:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """With a whole header line; the parser leaves blanks at the end of a value."""
-        if not self.in_body:
-            self.headers.append((name, value.rstrip(b" \t")))
+        self.headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """At the end of a head."""
@@ -229,7 +227,7 @@ class AnswerReader:
         if len(self._heard.headers) > HEADERS_MAX:
             raise BrokenAnswer(f"more than {HEADERS_MAX} headers")
         status = self._parser.get_status_code()
-        if status < 100 or status == 101:
+        if status < 100:  # llhttp takes 000; it ends at 101 by itself
             raise BrokenAnswer(f"status {status}")
         if status < 200:
             self._interim += 1
@@ -239,7 +237,6 @@ class AnswerReader:
             return
         self.head = self._read_head(status, is_old=self._parser.get_http_version() == "1.0")
         self.complete = self._framing is Framing.NONE or (self._framing is Framing.LENGTH and self._left == 0)
-        self._heard.in_body = True
         self._overhead = 0
         self._tail = b""
 

@@ -161,7 +161,10 @@ class Connection(asyncio.Protocol):
     # -- after a request ----------------------------------------------------------------------------------------------
 
     def rest(self) -> bool:
-        """End the exchange; tell whether the connection can carry another. If not, it is closed."""
+        """End the exchange; tell whether the connection may carry another. If not, it is closed.
+
+        Bytes of this request that the transport still holds would follow the first ones of the next.
+        """
         reader, transport = self._reader, self._transport
         if (
             reader is None
@@ -169,7 +172,6 @@ class Connection(asyncio.Protocol):
             or not reader.is_reusable
             or not self.request_written
             or transport.get_write_buffer_size()
-            or transport.is_closing()
         ):
             self.close()
             return False

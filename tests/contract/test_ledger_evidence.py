@@ -12,7 +12,8 @@ from proxy.core.reasons import Reason
 from proxy.core.states import TABLE, Event, IllegalTransition, apply
 from proxy.ledger import Filter, guard
 from proxy.ledger.reader import Reader
-from tests.contract.ledgers import HOUR, LEASE, MINUTE, Bench, answer, claim, draft, new_key, new_token, reclaim, write
+from tests.contract.ledgers import HOUR, LEASE, MINUTE, Bench, answer, claim, draft, new_key, new_token, opened, reclaim
+from tests.contract.ledgers import write
 from tests.contract.test_ledger_claims import begun
 
 
@@ -343,8 +344,6 @@ async def test_a_lease_that_ends_while_its_answer_arrives_ends_as_the_answer(ben
 
 
 async def test_two_processes_end_each_lease_once(on_postgresql, ledger_database):
-    from tests.contract.ledgers import opened
-
     for _ in range(30):
         await begun(on_postgresql)
     async with opened("postgresql", ledger_database) as there:
@@ -352,6 +351,18 @@ async def test_two_processes_end_each_lease_once(on_postgresql, ledger_database)
             one.clock.advance(2 * LEASE)
         counts = await asyncio.gather(*(one.ledger.expire_leases(20) for one in (on_postgresql, there) * 2))
     assert sum(counts) == 30
+
+
+async def test_two_processes_that_settle_one_entry_differently_have_one_winner(on_postgresql, ledger_database):
+    entries = [await begun(on_postgresql, Status.AMBIGUOUS) for _ in range(20)]
+    async with opened("postgresql", ledger_database) as there:
+        events = [(on_postgresql, Event.ANSWERED), (there, Event.RESOLVED_REJECTED)]
+        landed = await asyncio.gather(
+            *(bench.ledger.record(write(entry, event)) for entry in entries for bench, event in events)
+        )
+    for entry, ours, theirs in zip(entries, landed[::2], landed[1::2], strict=True):
+        assert [ours.landed, theirs.landed].count(True) == 1
+        assert (await stored(on_postgresql, entry)).status in (Status.SUCCEEDED, Status.REJECTED)
 
 
 async def test_a_touch_moves_on_the_time_of_the_last_request_and_nothing_else(bench):

@@ -1,10 +1,12 @@
 """What a server's bytes mean: heads, framing, what is refused, and what makes a connection unusable."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from proxy.core.ports import Phase, SendFailed
+from proxy.upstream.answer import AnswerReader, BrokenAnswer
 from tests.support.raw_answers import BROKEN_CHUNKS, BROKEN_OFF, CHUNKED, MALFORMED, WHOLE
 from tests.support.raw_server import Peer, RawServer, serve_forever
 from tests.support.upstream_kit import on_each_loop, read, sending_to
@@ -55,6 +57,32 @@ async def test_malformed_heads_are_no_answer(answer, slices):
                 await sender.send()
 
     assert (failed.value.phase, failed.value.kind, failed.value.sent) == (Phase.WAIT, "protocol", True)
+
+
+def test_a_head_is_one_only_if_the_parser_agrees():
+    reader = AnswerReader("GET")
+    reader._parser = SimpleNamespace(feed_data=lambda data: None)
+    with pytest.raises(BrokenAnswer):
+        reader.feed(b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "codings"),
+    [([b"1", b"1"], []), ([b"1"], [b"chunked"]), ([], [b"chunked", b"chunked"]), ([], [b"gzip"]), ([], [b""])],
+)
+def test_where_a_body_ends_is_said_once(lengths, codings):
+    """The parser refuses most of these before they get here; its leniency is a flag away."""
+    with pytest.raises(BrokenAnswer):
+        AnswerReader("GET")._frame(200, lengths, codings)
+
+
+def test_small_chunks_may_have_much_framing_in_all():
+    reader = AnswerReader("GET")
+    reader.feed(CHUNKED)
+    for byte in b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n":
+        reader.feed(bytes([byte]))
+
+    assert (reader.complete, reader.buffered) == (True, 20_000)
 
 
 @pytest.mark.parametrize("ending", ["end", "reset"])

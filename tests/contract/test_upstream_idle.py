@@ -57,6 +57,39 @@ async def test_a_connection_that_ended_with_its_answer_is_not_kept():
 
 
 @on_each_loop
+async def test_a_connection_whose_request_has_not_all_left_is_not_kept():
+    """What the transport still holds would get in the way of the next request's first bytes."""
+    ended, go_on = threading.Event(), threading.Event()
+
+    def answer_early(peer: Peer) -> None:
+        peer.read_head()
+        ended.wait(5)
+        peer.send(OK)
+        go_on.wait(5)
+
+    with RawServer(answer_early, receive_buffer=4096) as server:
+        async with sending_to(server.port) as sender:
+            connect = sender.client._connector.connect
+            opened = []
+
+            async def connect_watched(route, *, seconds):
+                opened.append(await connect(route, seconds=seconds))
+                return opened[0]
+
+            async def until_some_stays():
+                while not opened[0]._transport.get_write_buffer_size():
+                    yield bytes(30_000)
+                    await asyncio.sleep(0.001)
+                asyncio.get_running_loop().call_later(0.02, ended.set)  # the writer's last words come first
+
+            sender.client._connector.connect = connect_watched
+            assert await sender.exchange(body=until_some_stays()) == (200, b"ok")
+            assert opened[0].request_written
+            assert len(sender.client._pool) == 0
+            go_on.set()
+
+
+@on_each_loop
 async def test_fresh_is_a_new_connection():
     with RawServer(serve_forever) as server:
         async with sending_to(server.port) as sender:

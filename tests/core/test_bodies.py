@@ -133,6 +133,11 @@ def test_a_content_coding_is_undone_on_a_copy(name: str):
     assert (body.value, body.plain, body.problem) == ([1], b"[1]", None)
 
 
+def test_a_body_may_unfold_up_to_the_limit():
+    content = bytes(bodies.DECODED_BYTES_MAX)
+    assert read_body(squeezed(content), headers("text/plain", "gzip")).plain == content
+
+
 def test_a_coded_nothing_is_nothing():
     assert read_body(gzip.compress(b""), headers(JSON, "gzip")).kind is Kind.EMPTY
     assert read_body(b"", headers(JSON, "gzip")).kind is Kind.EMPTY

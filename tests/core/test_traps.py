@@ -70,6 +70,12 @@ def test_what_is_meant_as_it_stands_is_no_trap(text: str):
     assert traps(compile_expression(text)) == ()
 
 
+def test_the_fix_quotes_what_was_written():
+    assert traps(compile_expression('body.code == "late"')) == (
+        "\"late\" in double quotes is a field of that name; write 'late' for the text",
+    )
+
+
 def test_each_trap_is_told_once():
     assert len(traps(compile_expression('a == false || b == false || c == "x" || !d.e'))) == 3
 

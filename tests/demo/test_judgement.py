@@ -7,7 +7,7 @@ import pytest
 from proxy.demo.effects import Effect, EffectLog
 from proxy.demo.ledger_view import Row
 from proxy.demo.observations import NO, UNKNOWN, YES, Call, Observation
-from proxy.demo.story import Options, judged
+from proxy.demo.story import Ending, Options, judged
 
 OPTIONS = Options(
     purchases=2, seed=1, keep=None, ledger=None, is_json=False, with_kill=True, proxy=()
@@ -59,7 +59,10 @@ async def report_on(run, directory):
             if done.provider == provider:
                 await log.append(done)
         log.close()
-    return judged(OPTIONS, directory, run.rows, {"pay": 2, "mail": 1}, problems=run.problems, seconds=1.0)
+    ending = Ending(
+        rows=tuple(run.rows), reached={"pay": 2, "mail": 1}, is_killed=True, problems=tuple(run.problems)
+    )  # fmt: skip
+    return judged(OPTIONS, directory, ending, seconds=1.0)
 
 
 async def test_a_good_run_is_good(tmp_path):

@@ -60,7 +60,15 @@ class Scene:
         self.proxies.append(proxy.start())
         return proxy
 
-    def _migrate(self, proxy: ProxyProcess) -> None:
+    def prepare(self) -> ProxyProcess:
+        """A proxy that is configured and not started, on a ledger that nobody has made."""
+        proxy = ProxyProcess(self.directory, "proxy0", self.config())
+        proxy.config_path.write_text(json.dumps({**proxy.config, "version": 1}))
+        self.proxies.append(proxy)
+        return proxy
+
+    @staticmethod
+    def _migrate(proxy: ProxyProcess) -> None:
         proxy.config_path.write_text(json.dumps({**proxy.config, "version": 1}))
         done = proxy.command("migrate")
         assert done.returncode == 0, done.stderr

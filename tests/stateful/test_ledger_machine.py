@@ -9,13 +9,14 @@ is turned in hours, so that what is over is over on both sides.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
+import asyncpg
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule, run_state_machine_as_test
@@ -85,8 +86,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
+        self.run(self.empty())
         self.ledger: SqlLedger = self.run(open_ledger(self.url, self.clock, clock_offset=self.clock.offset))
-        self.run(self.ledger.store.write(_empty))
+
+    async def empty(self) -> None:
+        """Forget what the example before left behind."""
+        raise NotImplementedError
 
     def teardown(self) -> None:
         if hasattr(self, "ledger"):
@@ -299,22 +304,20 @@ async def _all(work: Iterator[Coroutine[Any, Any, Landed]]) -> list[Landed]:
     return await asyncio.gather(*work)
 
 
-def _empty(connection: Any) -> None:
-    for table in ("entry", "answer", "history"):
-        connection.exec_driver_sql(f"DELETE FROM {table}")
-    connection.exec_driver_sql("UPDATE meta SET value = '0' WHERE name = 'clock'")
-
-
 def test_the_table_has_no_event_that_the_machine_leaves_out():
     assert set(EVENTS) | SENDS == {event for row in TABLE.values() for event in row} | SENDS == set(Event)
 
 
 def test_the_sqlite_ledger_is_the_state_machine():
     with TemporaryDirectory() as directory:
-        asyncio.run(upgrade(f"sqlite:///{directory}/ledger.db"))
+        empty, path = Path(directory, "empty.db"), Path(directory, "ledger.db")
+        asyncio.run(upgrade(f"sqlite:///{empty}"))
 
         class OnSqlite(LedgerMachine):
-            url = f"sqlite:///{directory}/ledger.db"
+            url = f"sqlite:///{path}"
+
+            async def empty(self) -> None:
+                shutil.copy(empty, path)
 
         run_state_machine_as_test(OnSqlite, settings=settings(stateful_step_count=40))
 
@@ -325,5 +328,10 @@ def test_the_postgresql_ledger_is_the_state_machine(postgres_url):
     class OnPostgresql(LedgerMachine):
         url = postgres_url
         exact = False
+
+        async def empty(self) -> None:
+            connection = await asyncpg.connect(self.url)
+            await connection.execute("TRUNCATE entry, answer, history; UPDATE meta SET value = '0' WHERE name = 'clock'")
+            await connection.close()
 
     run_state_machine_as_test(OnPostgresql, settings=settings(stateful_step_count=40))

@@ -37,7 +37,7 @@ WHOLE = {
     "a line feed too many after chunks": (CHUNKED + b"1\r\na\r\n0\r\n\r\n\n", 200, b"a", False),
     "a body where none belongs": (b"HTTP/1.1 204 No\r\nContent-Length: 1\r\n\r\na", 204, b"", False),
     "rubbish after chunks": (CHUNKED + b"1\r\na\r\n0\r\n\r\nxyz", 200, b"a", False),
-    "rubbish after the last chunks": (CHUNKED[:-2] + b"Connection: close\r\n\r\n1\r\na\r\n0\r\n\r\nxyz", 200, b"a", False),
+    "rubbish after the last chunks": (CHUNKED[:-2] + b"Connection: close\r\n\r\n1\r\na\r\n0\r\n\r\nmore rubbish", 200, b"a", False),
     "half an answer after chunks": (CHUNKED + b"1\r\na\r\n0\r\n\r\nHTTP/1.1 200", 200, b"a", False),
     "another answer after a length": (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na" * 2, 200, b"a", False),
     "another answer after chunks": (

@@ -9,7 +9,7 @@ from proxy.config.checks.operations import FORBIDDEN_HEADERS
 from proxy.config.checks.site import Site
 from proxy.config.models.shared import Answers
 from proxy.config.problems import did_you_mean
-from proxy.config.tree import Text
+from proxy.config.tree import Path, Text
 from proxy.core.policy import ANSWER_NAMES
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
@@ -30,7 +30,7 @@ def check(answers: Answers, site: Site) -> None:
         _check_placeholders(value, site, ("answers", "headers", header))
 
 
-def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     match value:
         case str():
             yield path, value
@@ -42,7 +42,7 @@ def _texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
                 yield from _texts(below, (*path, index))
 
 
-def _check_placeholders(text: str, site: Site, path: tuple[str | int, ...]) -> None:
+def _check_placeholders(text: str, site: Site, path: Path) -> None:
     for name in _PLACEHOLDER.findall(text):
         if name not in ANSWER_NAMES:
             known = f"known: {' '.join(sorted(ANSWER_NAMES))}"

@@ -9,7 +9,7 @@ from proxy.config.checks.site import Site, is_loopback, split_address
 from proxy.config.effective import Configuration
 from proxy.config.models.provider import Auth
 from proxy.config.problems import Mark, Problems, did_you_mean
-from proxy.config.tree import mark_below
+from proxy.config.tree import Path, mark_below
 
 NOT_INJECTED = FORBIDDEN_HEADERS - {"cookie"}
 """Headers that no credential is."""
@@ -134,7 +134,7 @@ def _check_tokens(found: Configuration, site: Site) -> None:
             site.problems.add(mark, f"is the token of {other} too", "give each its own")
 
 
-def _tokens(found: Configuration) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+def _tokens(found: Configuration) -> Iterator[tuple[str, str, Path]]:
     for name, caller in found.callers.items():
         for index, token in enumerate(caller.tokens):
             yield token.value, f"caller {name!r}", ("callers", name, "tokens", index)

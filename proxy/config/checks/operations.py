@@ -8,6 +8,7 @@ from proxy.config.checks.site import Site
 from proxy.config.keys import is_native_place, place_of, tag_place
 from proxy.config.models.operation import Native, Operation
 from proxy.config.models.shared import Matcher
+from proxy.config.tree import Path
 from proxy.config.units import Duration
 from proxy.core.keys import KEY_LENGTH_MAX, OUTGOING_LENGTHS
 from proxy.core.policy import Place
@@ -115,7 +116,7 @@ def _check_place(rules: Operation, place: Place | None, site: Site, field: str) 
                 site.wrong(
                     "match",
                     index,
-                    message=f"{line.split()[0]} has no body for {field}.{place.where}",
+                    message=f"this method has no body for {field}.{place.where}",
                     fix="use a header",
                 )
 
@@ -146,7 +147,7 @@ def _is_same(one: Place, other: Place) -> bool:
 
 def _check_matchers(matchers: Sequence[Matcher], site: Site, *path: str) -> None:
     for index, matcher in enumerate(matchers):
-        where: tuple[str | int, ...] = (*path, index) if site.says(*path, index) else path
+        where: Path = (*path, index)
         if not matcher.status and matcher.when is None:
             site.wrong(*where, message="matches every answer", fix="give a status, a `when`, or both")
         if "none" in matcher.status:
@@ -177,7 +178,7 @@ def _check_settle(rules: Operation, site: Site) -> None:
     settle = rules.settle
     lookup = settle.lookup
     for index, way in enumerate(settle.by or ()):
-        where = ("settle", "by", index) if site.says("settle", "by", index) else ("settle", "by")
+        where = ("settle", "by", index)
         if way in (settle.by or ())[:index]:
             site.wrong(*where, message=f"{way} is given twice")
         elif way == "resend" and rules.native is None and not site.says("native"):

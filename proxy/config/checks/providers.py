@@ -12,7 +12,7 @@ from proxy.config.effective import Configuration, EffectiveProvider
 from proxy.config.models.operation import Operation
 from proxy.config.models.provider import Provider
 from proxy.config.problems import Mark, Problems
-from proxy.config.tree import Node, mark_below
+from proxy.config.tree import Node, Path, mark_below
 from proxy.config.units import Duration
 from proxy.core.policy import UNMATCHED
 
@@ -76,7 +76,7 @@ def _unique(named: Iterable[_Named], kind: str, problems: Problems) -> None:
     """Ids, former ones too, name one thing: entries are found by them."""
     seen: dict[str, tuple[str, Mark]] = {}
     for name, own_id, was, node in named:
-        ids: list[tuple[str, tuple[str | int, ...]]] = [(own_id or name, ("id",) if own_id else ())]
+        ids: list[tuple[str, Path]] = [(own_id or name, ("id",) if own_id else ())]
         ids += [(old, ("was", index)) for index, old in enumerate(was)]
         for identifier, path in ids:
             mark = mark_below(node, path)

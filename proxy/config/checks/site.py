@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from proxy.config.problems import Problems
-from proxy.config.tree import Node, mark_below, node_at
+from proxy.config.tree import Node, Path, mark_below, node_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Site:
 
     node: Node
     problems: Problems
-    left_out: Collection[tuple[str | int, ...]] = ()
+    left_out: Collection[Path] = ()
 
     def wrong(self, *path: str | int, message: str, fix: str = "") -> None:
         """Complain about the value under *path*, there or missing; not where something in it couldn't be read at all."""

@@ -42,12 +42,10 @@ def _facts(operation: Mapping) -> frozenset[str]:
 
 def _check_mapping(statement: Statement, facts: frozenset[str], site: Site, path: tuple[str, ...]) -> None:
     for index, way in enumerate(statement.match):
-        is_list = site.says(*path, "match", index)
         for ours in way:
             if ours not in facts and ours not in ENTRY_NAMES:
-                where: tuple[str | int, ...] = (*path, "match", index, ours) if is_list else (*path, "match", ours)
                 fix = did_you_mean(ours, facts) or f"use {', '.join(ENTRY_NAMES)}, or a fact of its operations"
-                site.wrong(*where, message=f"there is no fact {ours!r}", fix=fix)
+                site.wrong(*path, "match", index, ours, message=f"there is no fact {ours!r}", fix=fix)
     for ours in statement.compare:
         if ours not in facts:
             fix = did_you_mean(ours, facts) or "declare it under `facts` of the operation"
