@@ -136,9 +136,7 @@ def _auth_headers(auth: Auth | None) -> Headers:
         password = auth.basic.password.value if auth.basic.password else ""
         pair = f"{auth.basic.username.value}:{password}".encode()
         return ((b"Authorization", b"Basic " + base64.b64encode(pair)),)
-    return tuple(
-        (name.encode("ascii"), secret.value.encode("latin-1", "replace")) for name, secret in auth.headers.items()
-    )
+    return tuple((name.encode("ascii"), secret.value.encode("ascii")) for name, secret in auth.headers.items())
 
 
 def _later(**fields: Any) -> Mapping[str, Any]:

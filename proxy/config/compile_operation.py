@@ -109,8 +109,9 @@ def settle_by(rules: Operation) -> tuple[str, ...]:
 
 
 def compile_timeout(rules: Timeout) -> policy.Timeouts:
-    """Timeouts in seconds."""
-    return policy.Timeouts(connect_seconds=rules.connect.seconds, total_seconds=rules.total.seconds)
+    """Timeouts in seconds. A `connect` left to default never outlasts a shorter `total`."""
+    total = rules.total.seconds
+    return policy.Timeouts(connect_seconds=min(rules.connect.seconds, total), total_seconds=total)
 
 
 def compile_store(rules: Store) -> policy.Store:

@@ -176,7 +176,7 @@ def _preset_chain(own: Mapping, reader: Reader, above: tuple[Mark, ...]) -> list
     if chosen.mark in above:
         reader.problems.add(chosen.mark, "this preset is made of itself")
         return None
-    preset = presets.load(chosen, reader.substitution(Path(chosen.mark.file)), reader.problems)
+    preset = presets.load(chosen, reader)
     below = _preset_chain(preset, reader, (*above, chosen.mark)) if preset is not None else None
     return [preset, *below] if preset is not None and below is not None else None
 

@@ -83,6 +83,8 @@ class Reader:
         """Both files' sections; what both define, below the sections' own keys, is a problem."""
         entries = dict(tree.entries)
         for name, entry in other.entries.items():
+            if name.startswith("x-"):  # anchors end with their file
+                continue
             mine = entries.get(name)
             if mine is None:
                 entries[name] = entry

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from proxy.config import expressions, units, values
 from proxy.config.expressions import Scope
@@ -72,6 +74,7 @@ Size = Annotated[
 Str = Annotated[str, PlainValidator(text), _string("text")]
 Name = Annotated[str, PlainValidator(values.name), _string("name")]
 Secret = Annotated[values.Secret, PlainValidator(values.secret), _string("secret")]
+HeaderSecret = Annotated[values.Secret, PlainValidator(values.header_secret), _string("secret")]
 LedgerUrl = Annotated[values.Secret, PlainValidator(values.ledger_url), _string("URL")]
 HeaderName = Annotated[str, PlainValidator(values.header_name), _string("header name")]
 HeaderValue = Annotated[str, PlainValidator(values.header_value), _string("text")]
@@ -220,8 +223,39 @@ def _encryption_key(value: object) -> values.Secret:
 
 EncryptionKey = Annotated[values.Secret, PlainValidator(_encryption_key), _string("secret")]
 
-ListOf = BeforeValidator(values.one_or_list)
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """A short form beside a type: *expand* makes the long one of it, *widen* lets the JSON Schema take both."""
+
+    expand: Callable[[Any], Any]
+    widen: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Called by pydantic."""
+        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Called by pydantic."""
+        return self.widen(handler(schema))
+
+
+def _or_item(made: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [made, made["items"]]} if "items" in made else made
+
+
+def _with_nulls(made: dict[str, Any]) -> dict[str, Any]:
+    below = made.get("additionalProperties")
+    return made if below is None else {**made, "additionalProperties": {"anyOf": [below, {"type": "null"}]}}
+
+
+def or_text(made: dict[str, Any]) -> dict[str, Any]:
+    """*made*, or a text in its place."""
+    return {"anyOf": [made, {"type": "string", "minLength": 1}]}
+
+
+ListOf = Short(values.one_or_list, _or_item)
 """In front of a tuple type: a single value stands for a list of one."""
 
-MappingOf = BeforeValidator(values.without_null)
+MappingOf = Short(values.without_null, _with_nulls)
 """In front of a dict type: a null takes an inherited entry away."""

@@ -167,6 +167,14 @@ def secret(value: object) -> Secret:
     return Secret(str(value), value.shown if is_named else MASK)
 
 
+def header_secret(value: object) -> Secret:
+    """A secret that a header can carry."""
+    found = secret(value)
+    if not found.value.isascii():
+        raise wrong("a header carries ASCII only")
+    return found
+
+
 _PASSWORD = re.compile(r"(://[^:/@]*):.*@", re.DOTALL)
 
 

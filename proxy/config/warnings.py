@@ -80,6 +80,8 @@ def _about_provider(provider: EffectiveProvider, notes: Problems) -> None:
 
 
 def _about_operation(rules: Operation, site: Site) -> None:
+    if rules.timeout.connect.seconds > rules.timeout.total.seconds and site.says("timeout", "connect"):
+        site.wrong("timeout", "connect", message=f"timeout.total ends it earlier, after {rules.timeout.total}")
     if rules.settle.unresolved != "hold":
         site.wrong("settle", "unresolved", message=_NOT_YET, fix="ambiguous entries are held")
     lookup = rules.settle.lookup

@@ -44,6 +44,8 @@ class Progress:
 
 def progress_line(purchases: int, services: Mapping[str, object], sandbox: Mapping[str, object]) -> str:
     """The line, from the last reports of services and sandbox."""
+    if not services:
+        return "starting"
     sent, reached = services.get("sent"), sandbox.get("requests")
     parts = [f"{services.get('done', 0)}/{purchases} purchases"]
     if isinstance(sent, Mapping):

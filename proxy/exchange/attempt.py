@@ -132,11 +132,14 @@ class Attempts:
         return Finished(told, landed.entry if landed else None)
 
     async def _with_answer(self, prepared: Prepared, entry: Entry, reply: Reply, collected: _Collected) -> Finished:
+        request = prepared.document.told(
+            fingerprint=prepared.fingerprint, attempt=entry.attempt.number, doubt=len(entry.open) > 1
+        )
         answer = Answer(reply.status, reply.headers, collected.body, collected.is_complete, reply.reason)
         judged = outcome.of_answer(
             prepared.operation,
             prepared.native,
-            answer_document(answer, prepared.document, body_type=prepared.operation.body_type),
+            answer_document(answer, request, body_type=prepared.operation.body_type),
             status=reply.status,
             method=prepared.request.method,
             attempt=entry.attempt.number,

@@ -7,6 +7,7 @@ claims under a key; equal ones share its outcome without asking the ledger.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ from proxy.core.ports import (
 from proxy.core.reasons import Reason
 from proxy.core.states import Event, Evidence, begin
 from proxy.exchange import refusals
-from proxy.exchange.attempt import Attempts, Finished
+from proxy.exchange.attempt import RECORD_SECONDS_MAX, Attempts, Finished
 from proxy.exchange.bulkhead import Bulkhead, Full
 from proxy.exchange.told import Problem, Told, from_row, is_answer_of_row
 from proxy.exchange.waiting import Watch
@@ -177,8 +178,10 @@ class Exchange:
                 return finished.told
         except Full:
             return await self._busy(prepared)
-        except (CannotPlace, KeyInvalid) as problem:
+        except CannotPlace as problem:
             return refusals.cannot_place(prepared, str(problem))
+        except KeyInvalid as problem:
+            return refusals.key_invalid(str(problem))
         except _Late as late:
             return refusals.ledger_down(str(late))
         finally:
@@ -194,6 +197,11 @@ class Exchange:
         except TimeoutError:
             self._spawn_quietly(self._give_up(prepared, claim, pending))
             raise _Late("the ledger did not answer in time") from None
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECORD_SECONDS_MAX):
+                    await self._give_up(prepared, claim, pending)
+            raise
         except LedgerUnavailable as problem:
             self._spawn_quietly(self._attempts.not_sent(prepared, claim.entry, reason=Reason.CLAIM_TOO_LATE))
             raise _Late(str(problem)) from None
@@ -279,16 +287,13 @@ class Exchange:
     async def _wait(self, call: Call, entry: Entry, until: float) -> Told | _Again:
         """Wait for an attempt of another process."""
         prepared = call.prepared
-        row: Entry | None = entry
-        while row is not None and not is_answer_of_row(row):
-            changed = await self._watch.until_changed(row, max(until - self._clock.boot(), 0))
-            if changed is None:
-                return refusals.still_running(row)
-            row = await self._ledger.read(prepared.key_hash)
+        if await self._watch.until_changed(entry, max(until - self._clock.boot(), 0)) is None:
+            return refusals.still_running(entry)
+        row = await self._ledger.read(prepared.key_hash)
         if row is None:
             raise LedgerUnavailable("the entry is gone from the ledger")
-        if row.generation != entry.generation:
-            return _Again(row)
+        if row.attempt.token != entry.attempt.token or not is_answer_of_row(row):
+            return _Again(row)  # another attempt, perhaps of a corrected request: decide anew
         self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
         return self._waiter_told(prepared, row)
 
@@ -337,8 +342,11 @@ class Exchange:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and isinstance(task.exception(), LedgerUnavailable):
-            return  # a touch that was lost; what must be written retries by itself
+        problem = None if task.cancelled() else task.exception()
+        if problem is not None and not isinstance(problem, LedgerUnavailable):
+            # A touch may be lost; what must be written retries by itself. Anything else is a bug and must be seen.
+            context = {"message": "work in the background failed", "exception": problem, "task": task}
+            task.get_loop().call_exception_handler(context)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,13 @@ def key_reused() -> Problem:
     return Problem(facts=facts, reason=Reason.KEY_REUSED, detail=detail)
 
 
+def key_invalid(why: str) -> Problem:
+    """The caller's key breaks a rule of this provider. Nothing was claimed."""
+    facts = Facts(reason=Reason.KEY_INVALID, sent=False, executed=Executed.NO)
+    detail = f"{why} Nothing was sent; send the request again with a valid key."
+    return Problem(facts=facts, reason=Reason.KEY_INVALID, detail=detail)
+
+
 def cannot_place(prepared: Prepared, why: str) -> Problem:
     """The native key does not fit into this request, so nothing was claimed."""
     facts = Facts(reason=Reason.REQUEST_INVALID, sent=False, executed=Executed.UNKNOWN)

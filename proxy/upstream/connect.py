@@ -64,6 +64,8 @@ class Connector:
             context = await self._context(route)
         opening.phase = Phase.DNS
         infos = await _resolve(route.connect_host, route.connect_port)
+        if not infos:
+            raise socket.gaierror(socket.EAI_NONAME, "no address")
         opening.phase = Phase.ADDRESS
         if not route.allow_private:
             infos = _only_public(infos, route)

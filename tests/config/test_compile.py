@@ -228,6 +228,10 @@ def test_what_no_operation_matches_passes_or_is_refused(unmatched, checked):
     assert provider(checked, above=f"defaults: {{unmatched: {unmatched}}}\n").unmatched == unmatched
 
 
+def test_a_default_connect_timeout_ends_with_the_total(checked):
+    assert send(checked, "timeout: {total: 2s}").timeout == Timeouts(2.0, 2.0)
+
+
 def test_a_mode_is_handed_down_and_overridden(checked):
     report = checked(
         "providers: {api: {base_url: https://x.example, mode: bypass, operations: [{name: a, match: POST /a}, "

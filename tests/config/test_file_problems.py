@@ -163,6 +163,13 @@ PROBLEMS = {
             "1: callers.c.tokens[0]: a secret must not hold control characters or white space around it",
         ],
     ),
+    "tokens and credentials that no header carries": (
+        "callers: {a: {tokens: [caf\u00e9]}}\nproviders: {p: {base_url: https://x.example, auth: {headers: {A: caf\u00e9}}}}\n",
+        [
+            "1: callers.a.tokens[0]: a header carries ASCII only",
+            "2: providers.p.auth.headers.A: a header carries ASCII only",
+        ],
+    ),
     "networks": (
         "callers:\n  a: {networks: [10.0.0.1/8]}\n  b: {networks: [nonsense]}\n  c: {networks: [10.1.0.0/16]}\n"
         "  d: {networks: [10.1.0.0/16]}\n" + PROVIDER,

@@ -57,6 +57,20 @@ def test_what_two_files_say_is_refused_with_both_lines(checked):
     ]
 
 
+def test_anchors_end_with_their_file(checked):
+    report = checked(
+        "include: [a.yaml]\nx-t: &t {total: 9s}\nproviders: {p: {base_url: https://x.example, timeout: *t}}\n",
+        files={"a.yaml": "x-t: &t {total: 8s}\nproviders: {q: {base_url: https://x.example, timeout: *t}}\n"},
+    )
+    assert told(report) == []
+    assert [each.timeout.total_seconds for each in report.policy.providers.values()] == [9.0, 8.0]
+
+
+def test_presets_of_ones_own_are_watched_too(checked):
+    report = checked("providers: {p: {preset: ./own.yaml}}\n", files={"own.yaml": "base_url: https://x.example\n"})
+    assert report.files == (Path("config.yaml"), Path("own.yaml"))
+
+
 def test_a_file_that_includes_itself_is_refused(checked):
     report = checked("include: [a.yaml]\n" + API % "one", files={"a.yaml": "include: [config.yaml]\n"})
     assert told(report) == ["a.yaml:1: include[0]: config.yaml includes itself"]

@@ -148,10 +148,6 @@ OPERATION: dict[str, tuple[str, list[str]]] = {
             "7: settle.lookup.items: 'item.m': there is no 'item' here (names here: attempt body caller doubt fingerprint graphql headers host method params path query request status)",
         ],
     ),
-    "connecting ends before the whole": (
-        "timeout: {connect: 40s}",
-        ["7: timeout.connect: connecting may take longer than the whole send (30s) (raise timeout.total)"],
-    ),
     "a timeout is longer than nothing": ("timeout: {total: 0s}", ["7: timeout.total: must be longer than 0s"]),
     "a window ends": ("key: {window: forever}", ["7: key.window: must end some time (write a duration such as 90d)"]),
     "a duration has a unit": ("wait: 10", ["7: wait: 10 is not a duration (a duration needs a unit: 10s, say)"]),

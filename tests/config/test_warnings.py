@@ -96,6 +96,11 @@ WARNINGS = {
         "providers:\n  api: {base_url: 'http://api.example.com'}\n  near: {base_url: 'http://10.0.0.1', allow_private: true}\n",
         ["2: providers.api.base_url: requests to 'http://api.example.com' cross the network in clear (use https://)"],
     ),
+    "a connect timeout that never comes": (
+        OPERATION + "        timeout: {connect: 9s, total: 4s}\n",
+        ["7: providers.api.operations[0].timeout.connect: timeout.total ends it earlier, after 4s"],
+    ),
+    "a short total": (OPERATION + "        timeout: {total: 4s}\n", []),
     "a preset": ("providers: {stripe: {preset: stripe}}\n", []),
 }
 

@@ -1,6 +1,7 @@
 """What a server's bytes mean: heads, framing, what is refused, and what makes a connection unusable."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -285,7 +286,7 @@ async def test_a_reply_that_nobody_reads_ends_with_the_deadline():
 
     with RawServer(pour) as server:
         async with sending_to(server.port) as sender:
-            await sender.send(seconds=0.1)
+            await sender.send(seconds=0.5)
             await server.until(lambda: counts == [0])
 
 
@@ -326,3 +327,57 @@ async def test_surplus_closes_the_connection_though_nobody_reads():
             go_on.set()
             await server.until(lambda: counts == [0])
             assert await read(reply) == b"abcd"
+
+
+@on_each_loop
+async def test_a_body_bounded_piece_by_piece_may_outlast_the_deadline():
+    def trickle(peer: Peer) -> None:
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+        for _ in range(20):
+            time.sleep(0.04)
+            peer.send(b"a")
+
+    with RawServer(trickle) as server:
+        async with sending_to(server.port) as sender:
+            assert await sender.exchange(seconds=0.6, body_idle_seconds_max=3.0) == (200, b"a" * 20)
+
+
+@on_each_loop
+async def test_a_body_bounded_piece_by_piece_ends_when_the_server_falls_silent():
+    def stall(peer: Peer) -> None:
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+        peer.send(b"half")
+        peer.read_rest()
+
+    with RawServer(stall) as server:
+        async with sending_to(server.port) as sender:
+            reply = await sender.send(seconds=30, body_idle_seconds_max=0.1)
+            with pytest.raises(SendFailed) as failed:
+                await read(reply)
+
+    assert (failed.value.phase, failed.value.kind) == (Phase.BODY, "timeout")
+
+
+@on_each_loop
+async def test_a_reader_that_is_slow_is_not_a_server_that_is_silent():
+    size = 20_000_000
+
+    def pour(peer: Peer) -> None:
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        peer.send(bytes(size))
+
+    with RawServer(pour) as server:
+        async with sending_to(server.port) as sender:
+            reply = await sender.send(body_idle_seconds_max=0.05)
+            await asyncio.sleep(0.2)
+            assert len(await read(reply)) == size
+
+
+@on_each_loop
+async def test_the_deadline_bounds_the_head_even_if_the_body_is_bounded_piece_by_piece():
+    with RawServer(lambda peer: (peer.read_request(), peer.read_rest())) as server:
+        async with sending_to(server.port) as sender:
+            with pytest.raises(SendFailed) as failed:
+                await sender.send(seconds=0.1, body_idle_seconds_max=30.0)
+
+    assert (failed.value.phase, failed.value.kind) == (Phase.WAIT, "timeout")

@@ -230,7 +230,7 @@ async def test_the_deadline_ends_a_body_that_stalls():
 
     with RawServer(stall) as server:
         async with sending_to(server.port) as sender:
-            reply = await sender.send(seconds=0.1)
+            reply = await sender.send(seconds=0.5)
             with pytest.raises(SendFailed) as failed:
                 await read(reply)
 
@@ -280,6 +280,30 @@ async def test_a_send_cancelled_while_connecting_leaves_nothing_open():
             sending.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await sending
+
+
+@on_each_loop
+async def test_a_server_may_be_at_a_v6_address():
+    try:
+        server = RawServer(serve_forever, host="::1")
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with server:
+        async with sending_to(server.port, connect_host="::1") as sender:
+            assert await sender.exchange() == (200, b"ok")
+
+
+@on_each_loop
+async def test_a_name_with_no_address_left_is_unsent(monkeypatch):
+    async def resolve(host, port):
+        return []
+
+    monkeypatch.setattr("proxy.upstream.connect._resolve", resolve)
+    async with sending_to(1, allow_private=False) as sender:
+        with pytest.raises(SendFailed) as failed:
+            await sender.send()
+
+    assert (failed.value.phase, failed.value.kind) == (Phase.DNS, "unresolved")
 
 
 @on_each_loop

@@ -211,7 +211,8 @@ async def test_elsewhere_lines_follow_each_other():
 
 
 def test_the_progress_line_says_what_is_known():
-    assert progress_line(10, {}, {}) == "0/10 purchases"
+    assert progress_line(10, {}, {}) == "starting"
+    assert progress_line(10, {"done": 0}, {}) == "0/10 purchases"
     assert progress_line(10, {"done": 3, "sent": {"pay": 4, "mail": 2}}, {"requests": {"pay": 3}}) == (
         "3/10 purchases, 6 requests sent, pay got 3"
     )

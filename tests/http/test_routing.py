@@ -67,11 +67,12 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize(("target", "host", "name", "seen", "relative", "by_prefix"), FOUND.values(), ids=FOUND)
-def test_found(target: str, host: str | None, name: str, seen: str, relative: str, by_prefix: bool) -> None:
+@pytest.mark.parametrize("case", FOUND.values(), ids=FOUND)
+def test_found(case: tuple[str, str | None, str, str, str, bool]) -> None:
+    target, host, *expected = case
     found = routed(target, host=host)
     assert isinstance(found, Routed)
-    assert (found.provider.name, found.host, found.target, found.by_prefix) == (name, seen, relative, by_prefix)
+    assert [found.provider.name, found.host, found.target, found.by_prefix] == expected
 
 
 REFUSED = {

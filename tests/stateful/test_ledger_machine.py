@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule, run_state_machine_as_test
@@ -308,6 +309,7 @@ def test_the_table_has_no_event_that_the_machine_leaves_out():
     assert set(EVENTS) | SENDS == {event for row in TABLE.values() for event in row} | SENDS == set(Event)
 
 
+@pytest.mark.timeout(900)  # the nightly profile has thousands of examples
 def test_the_sqlite_ledger_is_the_state_machine():
     with TemporaryDirectory() as directory:
         empty, path = Path(directory, "empty.db"), Path(directory, "ledger.db")
@@ -319,9 +321,10 @@ def test_the_sqlite_ledger_is_the_state_machine():
             async def empty(self) -> None:
                 shutil.copy(empty, path)
 
-        run_state_machine_as_test(OnSqlite, settings=settings(stateful_step_count=40))
+        run_state_machine_as_test(OnSqlite, settings=settings(stateful_step_count=30))
 
 
+@pytest.mark.timeout(900)
 def test_the_postgresql_ledger_is_the_state_machine(postgres_url):
     asyncio.run(upgrade(postgres_url))
 
@@ -334,4 +337,4 @@ def test_the_postgresql_ledger_is_the_state_machine(postgres_url):
             await connection.execute("TRUNCATE entry, answer, history; UPDATE meta SET value = '0' WHERE name = 'clock'")
             await connection.close()
 
-    run_state_machine_as_test(OnPostgresql, settings=settings(stateful_step_count=40))
+    run_state_machine_as_test(OnPostgresql, settings=settings(stateful_step_count=30))

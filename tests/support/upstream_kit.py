@@ -95,6 +95,7 @@ class Sender:
         fresh: bool = False,
         seconds: float = 5.0,
         connect_seconds_max: float = 5.0,
+        body_idle_seconds_max: float | None = None,
     ) -> Reply:
         """Send one request whose deadline is *seconds* from now."""
         outgoing = Outgoing(method=method, target=target, headers=((b"Host", b"provider.test"), *headers), body=body)
@@ -104,6 +105,7 @@ class Sender:
             deadline=self.clock.boot() + seconds,
             connect_seconds_max=connect_seconds_max,
             fresh=fresh,
+            body_idle_seconds_max=body_idle_seconds_max,
         )
 
     def idle(self) -> int:

@@ -26,13 +26,6 @@ _BODILESS = ("GET ", "HEAD ", "OPTIONS ", "TRACE ")
 
 def check(rules: Operation, site: Site) -> None:
     """All of it but what depends on other operations, callers or the ledger."""
-    if rules.timeout.connect.seconds > rules.timeout.total.seconds and not site.is_partial("timeout"):
-        site.wrong(
-            "timeout",
-            "connect",
-            message=f"connecting may take longer than the whole send ({rules.timeout.total})",
-            fix="raise timeout.total",
-        )
     if rules.native is not None:
         _check_native(rules, rules.native, site)
     _check_tag(rules, site)

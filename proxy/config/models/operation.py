@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from proxy.config.models.base import Model
 from proxy.config.models.settle import Settle
@@ -24,9 +24,16 @@ from proxy.config.types import (
     RequestExpression,
     RequestLine,
     Retention,
+    Short,
     Str,
+    or_text,
 )
 from proxy.config.values import one_or_list
+
+
+def _alternatives_schema(made: dict[str, Any]) -> dict[str, Any]:
+    part = made["items"]["items"]
+    return {"anyOf": [{"type": "array", "items": {"anyOf": [made["items"], part]}}, part]}
 
 
 def _alternatives(value: object) -> object:
@@ -38,7 +45,7 @@ class Key(Model):
 
     source: Annotated[
         tuple[tuple[RequestExpression, ...], ...],
-        BeforeValidator(_alternatives),
+        Short(_alternatives, _alternatives_schema),
         Field(
             alias="from",
             description="Alternatives, the first that yields wins; a list needs every part. Exactly one header, or the place "
@@ -179,7 +186,7 @@ class OperationRules(Shared):
         Duration | None, Field(description="How long a call accepted with Prefer: respond-async may take.")
     ] = None
     facts: Annotated[
-        dict[Name, Annotated[Fact, BeforeValidator(_fact)]],
+        dict[Name, Annotated[Fact, Short(_fact, or_text)]],
         MappingOf,
         Field(description="What people search for: name and expression, or {from, secret, unit, currency}."),
     ] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from proxy.config.types import (
     File,
     Flag,
     HeaderName,
+    HeaderSecret,
     HostPattern,
     ListOf,
     MappingOf,
@@ -50,7 +51,7 @@ class Auth(Model):
     """Credentials that the proxy adds. Exactly one of headers, basic and oauth2."""
 
     headers: Annotated[
-        dict[HeaderName, Secret],
+        dict[HeaderName, HeaderSecret],
         MappingOf,
         Field(description="Headers set on every request, in place of the caller's."),
     ] = Field(default_factory=dict)
@@ -139,7 +140,9 @@ class Caller(Model):
     id: Annotated[Name | None, Field(description="Stands for the name in identities.")] = None
     was: Annotated[tuple[Name, ...], ListOf, Field(description="Former ids: keys are looked up under all.")] = ()
     tokens: Annotated[
-        tuple[Secret, ...], ListOf, Field(description="Sent as Dedup-Token; several, to change them without a gap.")
+        tuple[HeaderSecret, ...],
+        ListOf,
+        Field(description="Sent as Dedup-Token; several, to change them without a gap."),
     ] = ()
     networks: Annotated[tuple[Network, ...], ListOf, Field(description="Source networks that name this caller.")] = ()
     certificates: Annotated[

@@ -13,6 +13,7 @@ from proxy.config.types import (
     EncryptionKey,
     File,
     Flag,
+    HeaderSecret,
     HostPattern,
     LedgerUrl,
     Listen,
@@ -20,7 +21,6 @@ from proxy.config.types import (
     MappingOf,
     Name,
     Retention,
-    Secret,
     Size,
     Wait,
 )
@@ -111,7 +111,7 @@ class Ledger(Model):
 class AdminToken(Model):
     """Somebody who may use the admin listener."""
 
-    token: Annotated[Secret, Field(description="Sent as Authorization: Bearer.")]
+    token: Annotated[HeaderSecret, Field(description="Sent as Authorization: Bearer.")]
     role: Annotated[Literal["operator", "reader"], Field(description="An operator may also decide.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from proxy.config.lookups import LookupRequest
 from proxy.config.models.base import Model
@@ -16,6 +16,7 @@ from proxy.config.types import (
     FoundExpression,
     HeaderName,
     ItemExpression,
+    ListOf,
     MappingOf,
     Parameter,
     Rate,
@@ -93,7 +94,7 @@ class Settle(Model):
 
     by: Annotated[
         tuple[Literal["resend", "lookup"], ...] | None,
-        BeforeValidator(lambda value: value if value is None or isinstance(value, list) else [value]),
+        ListOf,
         Field(
             description="Ways, in the order tried. Default: resend where there is a native key, then lookup where there is one."
         ),

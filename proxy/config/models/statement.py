@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from proxy.config.models.base import Model
 from proxy.config.models.shared import seconds
-from proxy.config.types import Duration, ItemExpression, ListOf, MappingOf, Name, Natural, Str
-from proxy.config.values import one_or_list, without_null
+from proxy.config.types import Duration, ItemExpression, ListOf, MappingOf, Name, Natural, Short, Str, or_text
+from proxy.config.values import without_null
 
 _DAY_SECONDS = 86_400
 
@@ -34,6 +34,10 @@ def _column(value: object) -> object:
     return value if isinstance(value, dict) else {"from": value}
 
 
+def _matches_schema(made: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [made, made["items"]]}
+
+
 def _matches(value: object) -> object:
     return [without_null(way) for way in value] if isinstance(value, list) else [without_null(value)]
 
@@ -45,19 +49,19 @@ class Statement(Model):
     rows: Annotated[ItemExpression | None, Field(description="True for the rows that are meant.")] = None
     operations: Annotated[
         tuple[Name, ...],
-        BeforeValidator(one_or_list),
+        ListOf,
         Field(description="Operations whose entries it lists. Left out: all."),
     ] = ()
     match: Annotated[
         tuple[dict[Name, Str], ...],
-        BeforeValidator(_matches),
+        Short(_matches, _matches_schema),
         Field(
             min_length=1,
             description="What names an entry: outgoing_key, key, id or a fact, and its column. A list holds fallbacks.",
         ),
     ]
     compare: Annotated[
-        dict[Name, Annotated[Column, BeforeValidator(_column)]],
+        dict[Name, Annotated[Column, Short(_column, or_text)]],
         MappingOf,
         Field(description="Facts that must agree: fact and column, or {from, unit}."),
     ] = Field(default_factory=dict)
