@@ -94,8 +94,10 @@ def compile_expression(text: str) -> Expression:
         tree = jmespath.compile(text).parsed
     except exceptions.ParseError as problem:
         raise ExpressionInvalid(text, _readable(problem), position=problem.lex_position) from None
-    except (exceptions.JMESPathError, RecursionError, ValueError) as problem:
-        raise ExpressionInvalid(text, str(problem) or "nested too deeply") from None
+    except ValueError as problem:  # whatever else the library has no error of its own for
+        raise ExpressionInvalid(text, str(problem)) from None
+    except RecursionError:
+        raise ExpressionInvalid(text[:40] + "...", "nested too deeply") from None
     for node in walk(tree):
         if node["type"] == "function_expression":
             _check_call(text, node)

@@ -50,7 +50,11 @@ class Batcher(Generic[Asked, Answered]):
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered | BaseException]]], limits: Limits, *, name: str
+        self,
+        run: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered | BaseException]]],
+        limits: Limits,
+        *,
+        name: str,
     ) -> None:
         self._run = run
         self._limits = limits
@@ -61,7 +65,9 @@ class Batcher(Generic[Asked, Answered]):
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Batcher {self._name}: {len(self._queue)} waiting, {len(self._lanes)} running, {self._stalled} stalled>"
+        return (
+            f"<Batcher {self._name}: {len(self._queue)} waiting, {len(self._lanes)} running, {self._stalled} stalled>"
+        )
 
     def submit(self, asked: Asked, *, weight: int = 0, may_drop: bool = False) -> asyncio.Future[Answered]:
         """Queue *asked*; its answer comes by the future. Raises :class:`LedgerUnavailable`.
@@ -132,7 +138,9 @@ class Batcher(Generic[Asked, Answered]):
         """Everybody who waits on this lane, or for one; what is queued is done when its turn comes, unless it may be dropped."""
         waiting = [*batch, *self._queue] if self._stalled == self._limits.lanes else batch
         for pending in waiting:
-            _settle(pending.future, LedgerUnavailable(f"no answer from the ledger within {self._limits.stall_seconds:g} s"))
+            _settle(
+                pending.future, LedgerUnavailable(f"no answer from the ledger within {self._limits.stall_seconds:g} s")
+            )
 
 
 def _this_task() -> asyncio.Task[None]:

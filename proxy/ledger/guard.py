@@ -247,9 +247,7 @@ def _contradicts(entry: Entry, evidence: Evidence, traces: Sequence[Trace]) -> b
         return False
     if evidence.event in _AGAINST.get(entry.status, frozenset()):
         return True
-    return (
-        entry.status is Status.SUCCEEDED and entry.attempt.number == 1 and evidence.event in _AGAINST_ONLY_ATTEMPT
-    )
+    return entry.status is Status.SUCCEEDED and entry.attempt.number == 1 and evidence.event in _AGAINST_ONLY_ATTEMPT
 
 
 def _trace(before: Entry, after: Entry, evidence: Evidence, *, now: int, traces: Sequence[Trace]) -> Trace:

@@ -61,4 +61,4 @@ def _fresh() -> dict[str, str]:
 
 def _rows(connection: sa.Connection) -> dict[str, str]:
     found = connection.execute(sa.select(tables.meta.c.name, tables.meta.c.value))
-    return {name: value for name, value in found}
+    return {row.name: row.value for row in found}

@@ -82,9 +82,7 @@ class _NoClock:
         return 0.0
 
 
-async def _open(
-    url: str, clock: Clock, *, serves: bool, offset: Callable[[], int] | None = None
-) -> tuple[Store, Meta]:
+async def _open(url: str, clock: Clock, *, serves: bool, offset: Callable[[], int] | None = None) -> tuple[Store, Meta]:
     if url.startswith(_POSTGRESQL):
         return await postgresql.open_store(url, clock, serves=serves, offset=offset)
     return await sqlite.open_store(_path(url), clock, serves=serves)

@@ -153,8 +153,8 @@ async def _ask(dsn: str) -> tuple[Any, bool]:
         connection = await asyncpg.connect(
             dsn, timeout=CONNECT_SECONDS_MAX, command_timeout=COMMAND_SECONDS_MAX, statement_cache_size=0
         )
-    except ValueError:
-        raise LedgerRefused("the ledger's URL is not a valid PostgreSQL URL") from None  # its text may hold the password
+    except ValueError:  # its text may hold the password
+        raise LedgerRefused("the ledger's URL is not a valid PostgreSQL URL") from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise LedgerUnavailable(f"the database cannot be reached: {type(error).__name__}: {error}") from error
     try:
@@ -168,7 +168,9 @@ async def _ask(dsn: str) -> tuple[Any, bool]:
 def _warnings(about: Any) -> tuple[str, ...]:
     found: list[str] = []
     if about["synchronous_commit"] == "off":
-        found.append("synchronous_commit is off: a crash of the database can forget what was sent, and it is sent again")
+        found.append(
+            "synchronous_commit is off: a crash of the database can forget what was sent, and it is sent again"
+        )
     if about["fsync"] == "off":
         found.append("fsync is off: a crash of the database's machine can destroy the ledger")
     if about["replicas"] and not about["standby_names"]:
@@ -194,7 +196,9 @@ def _engine(
 
     # Behind a pooler a statement prepared earlier may be unknown to the server connection of the next transaction, and one
     # left behind may be in the way: use the unnamed one, within a transaction, every time.
-    prepared: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str} if pooled else {}
+    prepared: dict[str, Any] = (
+        {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str} if pooled else {}
+    )
     engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args={"async_creator_fn": connect, **prepared},

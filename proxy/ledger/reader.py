@@ -112,7 +112,12 @@ class Reader:
             await self._close()
 
     async def entries(
-        self, wanted: Filter, *, limit: int = 100, order: Literal["newest", "oldest"] = "newest", cursor: str | None = None
+        self,
+        wanted: Filter,
+        *,
+        limit: int = 100,
+        order: Literal["newest", "oldest"] = "newest",
+        cursor: str | None = None,
     ) -> Listing:
         """A page of entries by the time of their first claim. Newest first, entries that arrive meanwhile move nothing.
 

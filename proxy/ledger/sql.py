@@ -144,32 +144,44 @@ class SqlLedger:
 
         Which row that is, is known where it was worked on by itself; else the batch is halved until the row is alone.
         """
+        answers: list[Result | BaseException] = [None] * len(operations)
+        left = list(range(len(operations)))
         again, lost = 0, False
-        while True:
-            tried = _Tried(self.store, operations)
+        while left:
+            tried = _Tried(self.store, [operations[index] for index in left])
             try:
                 outcome = await self.store.write(tried)
             except Exception as error:  # noqa: BLE001 - the store says what it means
                 failure = self.store.failure(error)
                 if failure is Failure.AGAIN and again < _AGAIN_MAX:
                     again += 1
-                elif failure is Failure.LOST and not lost:
+                    continue
+                if failure is Failure.LOST and not lost:
                     lost = True
-                elif failure is Failure.ROW and len(operations) > 1 and time.monotonic() < until:
-                    suspect = tried.suspect
-                    if suspect is not None:
-                        rest = await self._commit_within([*operations[:suspect], *operations[suspect + 1 :]], until)
-                        return [*rest[:suspect], unavailable(_NOT_WRITTEN, error), *rest[suspect:]]
-                    middle = len(operations) // 2
-                    return [
-                        *await self._commit_within(operations[:middle], until),
-                        *await self._commit_within(operations[middle:], until),
-                    ]
-                else:
-                    return [unavailable(_NOT_WRITTEN, error) for _ in operations]
+                    continue
+                may_split = failure is Failure.ROW and len(left) > 1 and time.monotonic() < until
+                if may_split and tried.suspect is not None:
+                    answers[left.pop(tried.suspect)] = unavailable(_NOT_WRITTEN, error)
+                    continue
+                told = (
+                    await self._commit_halves(tried.operations, until)
+                    if may_split
+                    else [unavailable(_NOT_WRITTEN, error) for _ in left]
+                )
             else:
                 self._tell(outcome)
-                return list(outcome.results)
+                told = list(outcome.results)
+            for index, answer in zip(left, told, strict=True):
+                answers[index] = answer
+            break
+        return answers
+
+    async def _commit_halves(self, operations: Sequence[Operation], until: float) -> list[Result | BaseException]:
+        middle = len(operations) // 2
+        return [
+            *await self._commit_within(operations[:middle], until),
+            *await self._commit_within(operations[middle:], until),
+        ]
 
     def _tell(self, outcome: Outcome) -> None:
         if outcome.mark is not None:
@@ -195,17 +207,17 @@ class SqlLedger:
 class _Tried:
     """A batch as work for the store, which remembers where it failed."""
 
-    __slots__ = ("_operations", "_store", "suspect")
+    __slots__ = ("_store", "operations", "suspect")
 
     def __init__(self, store: Store, operations: Sequence[Operation]) -> None:
         self._store = store
-        self._operations = operations
+        self.operations = operations
         self.suspect: int | None = None
 
     def __call__(self, connection: sa.Connection) -> Outcome:
         transaction = Transaction(connection, self._store.statements, self._store.clock)
         try:
-            return transaction.run(self._operations)
+            return transaction.run(self.operations)
         finally:
             self.suspect = transaction.suspect
 

@@ -257,7 +257,9 @@ def _configure(connection: sqlite3.Connection, path: Path, *, writes: bool, is_n
     cursor = connection.cursor()
     (mode,) = cursor.execute("PRAGMA journal_mode=WAL" if is_new else "PRAGMA journal_mode").fetchone()
     if mode != "wal":
-        raise LedgerRefused(f"{path} has journal mode {mode}: a ledger has a write-ahead log (WAL), so this is none of ours")
+        raise LedgerRefused(
+            f"{path} has journal mode {mode}: a ledger has a write-ahead log (WAL), so this is none of ours"
+        )
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA fullfsync=1")  # macOS: fsync alone leaves the drive's cache
     if not writes:

@@ -100,9 +100,13 @@ def check_place(database: Path) -> None:
         raise LedgerRefused(f"there is no directory {directory} for the ledger")
     kind = _file_system(directory)
     if kind in _SHARED:
-        raise LedgerRefused(f"{directory} is on a network file system ({kind}), where SQLite's locks can't be relied on")
+        raise LedgerRefused(
+            f"{directory} is on a network file system ({kind}), where SQLite's locks can't be relied on"
+        )
     if kind in _VOLATILE and os.environ.get(ALLOW_TMPFS) != "1":
-        raise LedgerRefused(f"{directory} is in memory ({kind}): a restart would forget what was sent ({ALLOW_TMPFS}=1 allows it)")
+        raise LedgerRefused(
+            f"{directory} is in memory ({kind}): a restart would forget what was sent ({ALLOW_TMPFS}=1 allows it)"
+        )
 
 
 def check_remains(database: Path) -> None:
@@ -110,9 +114,13 @@ def check_remains(database: Path) -> None:
     log = database.with_name(database.name + "-wal")
     if database.exists():
         if database.stat().st_size == 0:
-            raise LedgerRefused(f"{database} is empty, which a ledger never is: restore it, or delete it to begin a new one")
+            raise LedgerRefused(
+                f"{database} is empty, which a ledger never is: restore it, or delete it to begin a new one"
+            )
     elif log.exists() and log.stat().st_size > 0:
-        raise LedgerRefused(f"{database} is missing but its log {log.name} is there: restore it, or delete both to begin anew")
+        raise LedgerRefused(
+            f"{database} is missing but its log {log.name} is there: restore it, or delete both to begin anew"
+        )
 
 
 def _identify(path: Path) -> _Identity | None:

@@ -92,7 +92,9 @@ class Statements:
 def _sqlite() -> Statements:
     def unfolded(fields: Mapping[str, str]) -> str:
         fields_of = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in fields)
-        return f"WITH batch AS (SELECT ?2 AS now, 'in_flight' AS source), rows AS (SELECT {fields_of} FROM json_each(?1))"
+        return (
+            f"WITH batch AS (SELECT ?2 AS now, 'in_flight' AS source), rows AS (SELECT {fields_of} FROM json_each(?1))"
+        )
 
     return Statements(
         claim=unfolded(CLAIM_FIELDS) + _CLAIM,

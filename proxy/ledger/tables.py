@@ -56,7 +56,9 @@ entry = sa.Table(
     sa.Column("claimed_at", sa.BigInteger, nullable=False),
     sa.Column("quiet_at", sa.BigInteger, nullable=False),
     sa.Column("is_open", sa.Boolean, nullable=False),
-    sa.Column("earlier", sa.Text),  # JSON list of open attempts before the latest: [number, token, claimed_at, quiet_at]
+    sa.Column(
+        "earlier", sa.Text
+    ),  # JSON list of open attempts before the latest: [number, token, claimed_at, quiet_at]
     sa.Column("lease_until", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),

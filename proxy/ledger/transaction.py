@@ -130,7 +130,9 @@ class Transaction:
                 lost.append((index, op.claim))
             else:
                 first[op.claim.entry.key_hash] = (index, op)
-        landed = self._told(self._sql.claim, "created_at", [op.row for _, (_, op) in sorted(first.items()) if op.row is not None])
+        landed = self._told(
+            self._sql.claim, "created_at", [op.row for _, (_, op) in sorted(first.items()) if op.row is not None]
+        )
         created = {hex32(key_hash): created_at for key_hash, created_at in landed}
         for key_hash, (index, op) in first.items():
             if key_hash in created:
@@ -149,7 +151,9 @@ class Transaction:
                 rest.append((index, op))
             else:
                 first[place] = (index, op)
-        updated = self._told(self._sql.record, "updated_at", [op.row for _, (_, op) in sorted(first.items()) if op.row is not None])
+        updated = self._told(
+            self._sql.record, "updated_at", [op.row for _, (_, op) in sorted(first.items()) if op.row is not None]
+        )
         entries = {(entry.key_hash, entry.generation): entry for entry in map(entry_from_row, updated)}
         answers: list[tuple[Any, ...]] = []
         for place, (index, op) in first.items():

@@ -39,7 +39,9 @@ def ledger_url(ledger_database: str, ledger_file: Path, tmp_path: Path) -> Calla
     async def url_of(engine: str) -> str:
         if engine == "postgresql":
             connection = await asyncpg.connect(ledger_database)
-            await connection.execute("TRUNCATE entry, answer, history; UPDATE meta SET value = '0' WHERE name = 'clock'")
+            await connection.execute(
+                "TRUNCATE entry, answer, history; UPDATE meta SET value = '0' WHERE name = 'clock'"
+            )
             await connection.close()
             return ledger_database
         if engine == "sqlite":

@@ -16,7 +16,7 @@ from proxy.core.model import Attempt, Entry, Kept, KeyHash, Status, StoredAnswer
 from proxy.core.ports import Claim, Write
 from proxy.core.reasons import Reason
 from proxy.core.states import Event, Evidence, IllegalTransition, begin
-from proxy.ledger import Contradiction, Hooks, MemoryLedger, SqlLedger, open_ledger, upgrade
+from proxy.ledger import Contradiction, Hooks, MemoryLedger, open_ledger, upgrade
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -171,7 +171,9 @@ REASONS = {
 }  # fmt: skip
 
 
-def write(entry: Entry, event: Event, *, token: Token | None = None, answer: StoredAnswer | None = None, **fields: Any) -> Write:
+def write(
+    entry: Entry, event: Event, *, token: Token | None = None, answer: StoredAnswer | None = None, **fields: Any
+) -> Write:
     """Evidence about the latest attempt of *entry*, or about that of *token*."""
     reason = fields.pop("reason", REASONS.get(event, Reason.RULE))
     evidence = Evidence(event=event, token=token or entry.attempt.token, reason=reason, **fields)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from proxy.core.model import Status
 from proxy.core.ports import LedgerUnavailable
 from proxy.core.states import Event
-from proxy.ledger import sql
+from proxy.ledger import guard, sql
 from proxy.ledger.batcher import Batcher, Limits
 from tests.contract.ledgers import HOUR, SECOND, Bench, answer, claim, new_key, reclaim, write
 from tests.contract.test_ledger_claims import begun
@@ -126,6 +126,24 @@ async def test_several_poison_rows_fail_alone_among_outcomes(database):
     for index, entry in enumerate(entries):
         row = await database.ledger.read(entry.key_hash)
         assert row.status is (Status.IN_FLIGHT if index in failed else Status.SUCCEEDED)
+
+
+async def test_rows_that_fail_by_themselves_are_each_left_out(database, monkeypatch):
+    """Rows that are worked on one by one are known by their place: nothing is halved, and the others land."""
+    entries = [await begun(database, Status.AMBIGUOUS) for _ in range(5)]
+    original = guard.judge
+
+    def judge(entry, wish, **rest):
+        if entry.key_hash in (entries[1].key_hash, entries[3].key_hash):
+            raise TypeError("a bug")
+        return original(entry, wish, **rest)
+
+    monkeypatch.setattr(guard, "judge", judge)
+    wishes = [write(entry, Event.ANSWERED) for entry in entries]
+    told = await asyncio.gather(*(database.ledger.record(wish) for wish in wishes), return_exceptions=True)
+    assert [isinstance(one, LedgerUnavailable) for one in told] == [False, True, False, True, False]
+    found = await database.ledger.poll([entry.key_hash for entry in entries])
+    assert [found[entry.key_hash].status is Status.SUCCEEDED for entry in entries] == [True, False, True, False, True]
 
 
 async def test_what_no_ledger_can_keep_is_refused_before_it_queues(database):
@@ -250,13 +268,12 @@ async def test_something_submitted_as_a_lane_ends_is_not_left_behind():
         return list(asked)
 
     batcher = Batcher(run, SMALL, name="test")
+    again: list[asyncio.Future[int]] = []
     for number in range(50):
-        future = batcher.submit(number)
-        future.add_done_callback(lambda done, n=number: again.append(batcher.submit(1000 + n)))
-        again: list[asyncio.Future[int]] = []
-        await future
-        await asyncio.sleep(0)
-        assert await asyncio.wait_for(again[0], 1) == 1000 + number
+        batcher.submit(number).add_done_callback(lambda done: again.append(batcher.submit(1000 + done.result())))
+        while len(again) <= number:
+            await asyncio.sleep(0)
+        assert await asyncio.wait_for(again[number], 1) == 1000 + number
 
 
 async def test_a_batch_that_stalls_is_told_to_all_who_wait_and_then_refused_at_once():

@@ -10,8 +10,20 @@ import pytest
 from proxy.core.model import FINAL, Status
 from proxy.core.ports import Claim
 from proxy.core.states import Event
-from tests.contract.ledgers import HOUR, LEASE, QUIET, Bench, answer, claim, new_key, new_token, next_generation, opened
-from tests.contract.ledgers import reclaim, write
+from tests.contract.ledgers import (
+    HOUR,
+    LEASE,
+    QUIET,
+    Bench,
+    answer,
+    claim,
+    new_key,
+    new_token,
+    next_generation,
+    opened,
+    reclaim,
+    write,
+)
 
 FINISH = {
     Status.SUCCEEDED: Event.ANSWERED,

@@ -12,8 +12,19 @@ from proxy.core.reasons import Reason
 from proxy.core.states import SENDS, TABLE, Event, IllegalTransition, apply
 from proxy.ledger import Filter, guard
 from proxy.ledger.reader import Reader
-from tests.contract.ledgers import HOUR, LEASE, MINUTE, Bench, answer, claim, draft, new_key, new_token, opened, reclaim
-from tests.contract.ledgers import write
+from tests.contract.ledgers import (
+    HOUR,
+    LEASE,
+    MINUTE,
+    Bench,
+    answer,
+    draft,
+    new_key,
+    new_token,
+    opened,
+    reclaim,
+    write,
+)
 from tests.contract.test_ledger_claims import begun
 
 
@@ -26,7 +37,9 @@ async def doubtful(bench: Bench):
     """An entry with two attempts open: the first lost, the second running. Made past the claims, which don't resend yet."""
     first = await begun(bench, Status.AMBIGUOUS)
     running = replace(first.attempt, number=2, token=new_token())
-    entry = replace(first, status=Status.IN_FLIGHT, attempt=running, open=(first.attempt, running), reason=Reason.RETRIED)
+    entry = replace(
+        first, status=Status.IN_FLIGHT, attempt=running, open=(first.attempt, running), reason=Reason.RETRIED
+    )
     if bench.engine == "memory":
         bench.ledger._rows[entry.key_hash, 1].entry = entry
     else:
@@ -166,12 +179,16 @@ async def test_a_no_of_the_running_attempt_leaves_the_earlier_one_open(bench):
 
 async def test_a_no_of_the_earlier_attempt_leaves_the_running_one_in_flight(bench):
     entry = await doubtful(bench)
-    landed = await bench.ledger.record(write(entry, Event.TURNED_AWAY, token=entry.open[0].token, answer=answer(1, 429)))
+    landed = await bench.ledger.record(
+        write(entry, Event.TURNED_AWAY, token=entry.open[0].token, answer=answer(1, 429))
+    )
     assert landed.landed
     assert (landed.entry.status, landed.entry.open) == (Status.IN_FLIGHT, (entry.attempt,))
     assert landed.entry == await stored(bench, entry)
     assert landed.entry.answer is None
-    repeated = await bench.ledger.record(write(entry, Event.TURNED_AWAY, token=entry.open[0].token, answer=answer(1, 429)))
+    repeated = await bench.ledger.record(
+        write(entry, Event.TURNED_AWAY, token=entry.open[0].token, answer=answer(1, 429))
+    )
     assert repeated == landed
 
 
@@ -244,7 +261,11 @@ async def test_a_success_of_a_past_attempt_ends_the_running_one_and_is_told(benc
     running = await bench.ledger.claim(reclaim(entry))
     landed = await bench.ledger.record(write(first, Event.ANSWERED, answer=answer(1)))
     assert landed.landed
-    assert (landed.entry.status, landed.entry.attempt, landed.entry.open) == (Status.SUCCEEDED, running.entry.attempt, ())
+    assert (landed.entry.status, landed.entry.attempt, landed.entry.open) == (
+        Status.SUCCEEDED,
+        running.entry.attempt,
+        (),
+    )
     assert landed.entry.answer == answer(1)
     assert len(bench.told.contradictions) == 1
     assert await bench.history(entry) == ["reclaimed", "reclaimed", "reclaimed", "answered"]

@@ -131,7 +131,7 @@ async def test_a_claim_whose_ledger_cannot_be_asked_again_is_unavailable(faulty)
 
 async def test_another_processs_claim_is_not_taken_for_ours_after_a_lost_commit(faulty, ledger_database):
     """The COMMIT never arrived; before we asked again, someone else claimed."""
-    bench, fault, proxy = faulty
+    bench, fault, _ = faulty
     await begun(bench)
     wish = claim()
     fault.lose = "commit"

@@ -17,7 +17,10 @@ def reader(database: Bench) -> Reader:
     return Reader(database.ledger.store)
 
 
-async def pages(reader: Reader, wanted: Filter = Filter(), **options) -> list[list[str]]:
+EVERYTHING = Filter()
+
+
+async def pages(reader: Reader, wanted: Filter = EVERYTHING, **options) -> list[list[str]]:
     """All pages of a listing, as keys."""
     found, cursor = [], None
     while True:
@@ -80,7 +83,13 @@ async def test_the_limit_is_kept_within_bounds(database, reader):
 async def test_each_filter_finds_its_own(database, reader):
     started = database.ledger.now()
     odd = await begun(
-        database, Status.REJECTED, provider="pay", operation="charge", caller="shop", key="g:odd", outgoing_key="out-odd"
+        database,
+        Status.REJECTED,
+        provider="pay",
+        operation="charge",
+        caller="shop",
+        key="g:odd",
+        outgoing_key="out-odd",
     )
     database.clock.advance(HOUR)
     await begun(database, key="g:even")

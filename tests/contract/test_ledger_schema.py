@@ -37,7 +37,7 @@ def empty_url(request, tmp_path):
 
 def test_the_programs_revisions_are_those_of_the_scripts():
     script = ScriptDirectory(str(Path(migrations.__file__).parent))
-    assert REVISIONS == tuple(reversed([revision.revision for revision in script.walk_revisions()]))
+    assert tuple(reversed([revision.revision for revision in script.walk_revisions()])) == REVISIONS
 
 
 async def test_migrated_is_declared(empty_url):

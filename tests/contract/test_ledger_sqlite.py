@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ import pytest
 
 from proxy.core.model import Status
 from proxy.core.ports import LedgerUnavailable
+from proxy.core.states import Event
 from proxy.ledger import Filter, LedgerRefused, open_ledger, open_reader, sqlite_files
 from proxy.ledger.sqlite import _engine, _prepare
 from tests.contract.ledgers import TurnedClock, claim, opened, write
@@ -43,7 +45,9 @@ async def test_secrets_are_made_once(tmp_path):
     found = set()
     for _ in range(2):
         async with opened("sqlite", url(path)) as bench:
-            found.add((bench.ledger.meta.key_secret, bench.ledger.meta.fingerprint_secret, bench.ledger.meta.incarnation))
+            found.add(
+                (bench.ledger.meta.key_secret, bench.ledger.meta.fingerprint_secret, bench.ledger.meta.incarnation)
+            )
     assert len(found) == 1
     key_secret, fingerprint_secret, _ = found.pop()
     assert len(key_secret) == len(fingerprint_secret) == 32 and key_secret != fingerprint_secret
@@ -108,7 +112,7 @@ async def test_a_reader_reads_beside_the_serving_process(on_sqlite):
     reader = await open_reader(on_sqlite.url, TurnedClock())
     try:
         assert list((await reader.entries(Filter())).entries) == [entry]
-        await on_sqlite.ledger.record(write(entry, __import__("proxy.core.states").core.states.Event.ANSWERED))
+        await on_sqlite.ledger.record(write(entry, Event.ANSWERED))
         assert (await reader.entries(Filter())).entries[0].status is Status.SUCCEEDED
     finally:
         await reader.close()
@@ -280,15 +284,11 @@ async def test_a_read_waits_for_no_write(on_sqlite):
     seen = []
 
     def work(connection):
-        import asyncio
-
         connection.exec_driver_sql("UPDATE entry SET reason = 'x'")
         asyncio.run_coroutine_threadsafe(read(), loop).result(5)
 
     async def read():
         seen.append(await on_sqlite.ledger.read(entry.key_hash))
-
-    import asyncio
 
     loop = asyncio.get_running_loop()
     await on_sqlite.ledger.store.write(work)
@@ -298,9 +298,9 @@ async def test_a_read_waits_for_no_write(on_sqlite):
 async def test_a_disk_that_is_full_fails_the_batch_and_not_the_ledger(on_sqlite):
     pages = (await on_sqlite.rows("PRAGMA page_count"))[0][0]
     await on_sqlite.ledger.store.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar())
-    with pytest.raises(LedgerUnavailable, match="full"):
-        for _ in range(200):
-            await on_sqlite.ledger.claim(claim())
+    wishes = [claim(fingerprint="x" * 2000) for _ in range(200)]
+    told = await asyncio.gather(*(on_sqlite.ledger.claim(wish) for wish in wishes), return_exceptions=True)
+    assert all(isinstance(one, LedgerUnavailable) and "full" in str(one) for one in told)
     await on_sqlite.ledger.store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=100000").scalar())
     assert (await on_sqlite.ledger.claim(claim())).landed
 

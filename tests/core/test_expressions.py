@@ -126,6 +126,18 @@ def test_an_invalid_expression_is_refused_with_what_and_where(text: str, message
     assert message in str(problem.value)
 
 
+def test_an_invalid_expression_tells_its_place_as_people_count():
+    with pytest.raises(ExpressionInvalid) as problem:
+        compile_expression("a b")
+    assert str(problem.value) == "unexpected 'b' at character 3: 'a b'"
+
+
+@pytest.mark.parametrize("text", ["(" * 2000, "[" * 1000 + "a" + "]" * 1000])
+def test_a_monstrous_expression_is_invalid(text: str):
+    with pytest.raises(ExpressionInvalid):
+        compile_expression(text)
+
+
 @given(st.text(max_size=30) | st.text("ab.[]?*&|!=<>()`'\"{}:@, 01-", max_size=20))
 def test_any_text_compiles_or_is_invalid_and_what_compiles_answers_or_fails(text: str):
     try:
@@ -293,6 +305,21 @@ def test_time_is_written(value: object, offset: str, form: str, expected: object
 def test_what_is_no_time_fails(value: object):
     with pytest.raises(ExpressionFailed, match=r"time\(\)"):
         compile_expression("time(first_sent_at, '0s', 'rfc3339')").search({"first_sent_at": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0s", 0),
+        ("5ms", 5_000),
+        ("-2s", -2_000_000),
+        ("3m", 180_000_000),
+        ("+1h", 3_600_000_000),
+        ("1d2h", 93_600_000_000),
+    ],
+)
+def test_an_offset_is_read(text: str, expected: int):
+    assert offset_us(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "5", "m", "-5 m", "5m-3s", "5w", "99999999999d", "٣m"])

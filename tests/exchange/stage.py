@@ -175,11 +175,11 @@ PROVIDER = Provider(
 DAY_US = 86_400_000_000
 
 
-def stage(*, concurrency: int = 100, max_stored_answer: int = 1024, **rule: Any) -> Stage:
-    """A stage whose one operation is :func:`tests.core.builders.operation` with *rule*. Call it inside a running loop."""
+def stage(*, concurrency: int = 100, max_stored_answer: int = 1024, ledger: Any = None, **rule: Any) -> Stage:
+    """A stage whose one operation is :func:`tests.core.builders.operation` with *rule*; *ledger* stands for the memory one."""
     clock, provider, observer = Clock(), Provided(), Nothing()
     provider.gate.set()
-    ledger = Held(clock)
+    ledger = ledger or Held(clock)
     exchange = Exchange(
         ledger=ledger, upstream=provider, clock=clock, ids=Ids(), checkpoints=observer, observer=observer,
         rules=LedgerRules(

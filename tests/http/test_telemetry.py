@@ -155,6 +155,6 @@ def test_a_provider_that_left_the_ledger_leaves_the_gauges() -> None:
     metrics = Metrics()
     metrics.expose({("old", "succeeded"): 1}, {"old": 5.0})
     text = metrics.expose({("new", "ambiguous"): 2}, {}).decode()
-    assert "old" not in text
+    assert '"old"' not in text
     assert 'dedup_entries{provider="new",status="ambiguous"} 2.0' in text
     assert 'dedup_entries{provider="new",status="succeeded"} 0.0' in text

@@ -20,14 +20,33 @@ import asyncpg
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from proxy.core.model import FINAL, Entry, KeyHash, Status, StoredAnswer, Token
 from proxy.core.ports import Claim, Landed
 from proxy.core.states import SENDS, TABLE, Event, IllegalTransition, apply
 from proxy.ledger import SqlLedger, open_ledger, upgrade
 from proxy.ledger.guard import ORDINARY
-from tests.contract.ledgers import HOUR, LEASE, QUIET, TurnedClock, answer, claim, new_token, next_generation, reclaim, write
+from tests.contract.ledgers import (
+    HOUR,
+    LEASE,
+    QUIET,
+    TurnedClock,
+    answer,
+    claim,
+    next_generation,
+    reclaim,
+    write,
+)
 
 WINDOW = 24 * HOUR
 KEYS = [KeyHash(f"{number:032x}") for number in range(3)]
@@ -125,16 +144,13 @@ class LedgerMachine(RuleBasedStateMachine):
         """The very same claim, as after a lost acknowledgement."""
         landed = self.run(self.ledger.claim(before))
         latest = self.model.latest(before.entry.key_hash)
-        if latest is None:  # it never landed, and nothing else did
-            if self._lands(before, landed):
-                return
         is_own = (
             latest is not None
             and latest.attempt.token == before.entry.attempt.token
             and latest.generation == before.entry.generation
             and latest.status is Status.IN_FLIGHT
         )
-        if not is_own and self._lands(before, landed):
+        if not is_own and self._lands(before, landed):  # it had not landed then, and does now
             return
         assert landed.landed is is_own
         assert landed.entry == latest
@@ -208,7 +224,9 @@ class LedgerMachine(RuleBasedStateMachine):
         given: StoredAnswer | None = data.draw(st.sampled_from([None, answer(number)]))
         wish = write(row, event, token=token, answer=given, **fields)
         landed: Landed = self.run(self.ledger.record(wish))
-        known = [one for one in self.model.everything() if (one.key_hash, one.generation) == (row.key_hash, row.generation)]
+        known = [
+            one for one in self.model.everything() if (one.key_hash, one.generation) == (row.key_hash, row.generation)
+        ]
         if not known:
             assert landed == Landed(False, None)
             return
@@ -334,7 +352,9 @@ def test_the_postgresql_ledger_is_the_state_machine(postgres_url):
 
         async def empty(self) -> None:
             connection = await asyncpg.connect(self.url)
-            await connection.execute("TRUNCATE entry, answer, history; UPDATE meta SET value = '0' WHERE name = 'clock'")
+            await connection.execute(
+                "TRUNCATE entry, answer, history; UPDATE meta SET value = '0' WHERE name = 'clock'"
+            )
             await connection.close()
 
     run_state_machine_as_test(OnPostgresql, settings=settings(stateful_step_count=30))
