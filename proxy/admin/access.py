@@ -16,7 +16,7 @@ from proxy.core.problems import TYPE_PREFIX
 PUBLIC: Final = frozenset({"/healthz", "/readyz"})
 """Paths that need no token: whoever watches the process asks them."""
 
-HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Server": "dedup-proxy"}
 
 
 @dataclass(frozen=True, slots=True)

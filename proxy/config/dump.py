@@ -24,7 +24,7 @@ def effective(found: Configuration) -> dict[str, Any]:
         "server": shown(found.server),
         "ledger": shown(found.ledger),
         "admin": shown(found.admin),
-        "callers": {name: {"id": str(rules.id or name)} | shown(rules) for name, rules in found.callers.items()},
+        "callers": {name: {"id": shown(rules.id or name)} | shown(rules) for name, rules in found.callers.items()},
         "providers": {name: _provider(each) for name, each in found.providers.items() if each.rules is not None},
     }
 
@@ -54,7 +54,7 @@ def _provider(found: EffectiveProvider) -> dict[str, Any]:
     rules = shown(found.rules)
     rules.pop("operations", None)
     return {
-        "id": str((found.rules and found.rules.id) or found.name),
+        "id": shown((found.rules and found.rules.id) or found.name),
         **rules,
         "operations": [_operation(operation) for _, operation in found.readable],
     }
@@ -63,14 +63,14 @@ def _provider(found: EffectiveProvider) -> dict[str, Any]:
 def _operation(rules: Operation) -> dict[str, Any]:
     """An operation; what was left to default is said as it was understood."""
     key = compile_key(rules)
-    said = {"name": str(rules.name), "id": str(rules.id or rules.name), **shown(rules)}
+    said = {"name": shown(rules.name), "id": shown(rules.id or rules.name), **shown(rules)}
     said["key"] = {
         **said.get("key", {}),
         "from": [
             [shown(part) for part in each.parts] if len(each.parts) > 1 else shown(each.parts[0])
             for each in key.alternatives
         ],
-        "given": [each.text for each in key.alternatives if each.given],
+        "given": [shown(each.parts[0]) for each in key.alternatives if each.given],
     }
     said["settle"] = {
         **said["settle"],

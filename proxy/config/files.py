@@ -70,7 +70,8 @@ class Reader:
     def _patterns(self, tree: Mapping) -> list[Text]:
         node = tree.get("include")
         items = node.items if isinstance(node, Sequence) else () if node is None else (node,)
-        return [item.value for item in items if isinstance(item, Scalar) and isinstance(item.value, Text)]
+        texts = [item.value for item in items if isinstance(item, Scalar) and isinstance(item.value, Text)]
+        return [text for text in texts if text.isprintable()]  # what isn't is refused with the other values
 
     def _matches(self, path: Path, pattern: Text) -> list[Path]:
         """Files that *pattern* names, by name. One that names a single file must find it."""

@@ -52,7 +52,7 @@ def _from_path(name: Text, reader: Reader) -> Mapping | None:
     path = Path(name.mark.file).parent / name
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # not there, not UTF-8, or no name that a file can have
         reader.problems.add(
             name.mark, f"can't read the preset {name!r}", "" if name.is_substituted else f"it is looked for at {path}"
         )

@@ -142,7 +142,7 @@ def _described(model: type[Model], loc: Path) -> str:
     if isinstance(field, type) and issubclass(field, BaseModel):
         for name, info in field.model_fields.items():
             if loc[-1] in (name, info.alias) and info.description:
-                said = info.description.rstrip(".")
+                said = info.description.split(". ")[0].rstrip(".")
                 return said if said[1:2].isupper() else said[:1].lower() + said[1:]
     return ""
 

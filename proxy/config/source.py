@@ -71,6 +71,9 @@ def parse(text: str, file: str, substitution: Substitution, problems: Problems) 
     except yaml.YAMLError as error:
         problems.add(whole, f"not YAML: {getattr(error, 'reason', 'unreadable')}")
         return None
+    except RecursionError:
+        problems.add(whole, f"nested deeper than {DEPTH_MAX}")
+        return None
     if root is None:
         return Mapping(mark=whole)
     if not isinstance(root, MappingNode):

@@ -293,7 +293,11 @@ def file(value: object) -> Path:
         return value
     found = text(value)
     path = (Path(found.mark.file).parent / found).absolute()
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError:  # a name that is too long, say
+        is_there = False
+    if not is_there:
         raise wrong(f"there is no file {shown(found)} beside {found.mark.file}")
     return path
 

@@ -52,8 +52,9 @@ def _normal_escape(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value goes in a request. ``name`` is a header, a query parameter, a dotted body path, or with ``field`` a
-    literal form or multipart field.
+    """Where a value goes in a request.
+
+    ``name`` is a header, a query parameter, a dotted body path, or with ``field`` a literal form or multipart field.
     """
 
     where: Literal["header", "body", "query", "field"]

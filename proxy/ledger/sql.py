@@ -146,6 +146,7 @@ class SqlLedger:
         """
         answers: list[Result | BaseException] = [None] * len(operations)
         left = list(range(len(operations)))
+        told: Sequence[Result | BaseException]
         again, lost = 0, False
         while left:
             tried = _Tried(self.store, [operations[index] for index in left])
@@ -163,14 +164,13 @@ class SqlLedger:
                 if may_split and tried.suspect is not None:
                     answers[left.pop(tried.suspect)] = unavailable(_NOT_WRITTEN, error)
                     continue
-                told = (
-                    await self._commit_halves(tried.operations, until)
-                    if may_split
-                    else [unavailable(_NOT_WRITTEN, error) for _ in left]
-                )
+                if may_split:
+                    told = await self._commit_halves(tried.operations, until)
+                else:
+                    told = [unavailable(_NOT_WRITTEN, error) for _ in left]
             else:
                 self._tell(outcome)
-                told = list(outcome.results)
+                told = outcome.results
             for index, answer in zip(left, told, strict=True):
                 answers[index] = answer
             break

@@ -198,10 +198,8 @@ async def _serve(policy: Policy, world: World) -> int:
     try:
         await proxy.start()
     except OSError as problem:
-        log.error(
-            "server.failed",
-            detail=f"an address cannot be bound: {problem.strerror or problem}",
-        )
+        detail = f"an address cannot be bound: {problem.strerror or problem}"
+        log.error("server.failed", detail=detail)  # noqa: TRY400 - as above
         await proxy.close()
         return _EXIT_USAGE
     if not policy.callers:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -46,6 +47,9 @@ HEADERS_MAX: Final = 128
 """Header lines; Apache's limit is 100."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+CONNECTIONS_MAX: Final = 10_000
+"""Callers' connections of one process; each costs about 20 KiB."""
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Refuse = Callable[[web.BaseRequest, str], web.StreamResponse]
@@ -112,6 +116,19 @@ class Listener(web.Server):
     def __init__(self, handle: Handle, *, refuse: Refuse) -> None:
         super().__init__(handle, handler_cancellation=True)
         self.refuse = refuse
+        self._open = 0
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count it; one too many is closed unheard."""
+        super().connection_made(handler, transport)
+        self._open += 1
+        if self._open > CONNECTIONS_MAX:
+            transport.abort()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Count it."""
+        self._open -= 1
+        super().connection_lost(handler, exc)
 
     def __call__(self) -> Connection:
         """Called by the event loop for a new connection."""
@@ -204,15 +221,16 @@ async def write(request: web.BaseRequest, framed: Framed) -> Written:
         return Written(keep_alive=not framed.is_last, data=framed.head + framed.body)
     try:
         await _write(request, framed.head)
-        async for piece in _pieces(framed, framed.body):
-            await _write(request, piece)
+        async with aclosing(_pieces(framed, framed.body)) as pieces:
+            async for piece in pieces:
+                await _write(request, piece)
     except BaseException:
         abort(request)
         raise
     return Written(keep_alive=not framed.is_last)
 
 
-async def _pieces(framed: Framed, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _pieces(framed: Framed, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The pieces of a streamed body as they go on the wire. Raises ConnectionError where it isn't as long as it said."""
     count = 0
     async for piece in body:

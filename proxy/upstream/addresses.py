@@ -29,9 +29,7 @@ def is_public(address: str) -> bool:
 
 
 def _is_plainly_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    return ip.is_global and not (
-        ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback or ip.is_link_local
-    )
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
 
 
 def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

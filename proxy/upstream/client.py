@@ -131,7 +131,10 @@ async def _write_rest(connection: Connection, body: bytes) -> None:
 
 
 async def _write_stream(connection: Connection, wire: Wire, body: AsyncIterator[bytes]) -> None:
-    """Write a streamed body; a stream that breaks off, or isn't as long as promised, ends the connection."""
+    """Write a streamed body, until cancelled: nobody wants the rest of it after an answer or a failure.
+
+    A stream that breaks off, or isn't as long as promised, ends the connection.
+    """
     count = 0
     try:
         async for piece in body:
@@ -140,8 +143,7 @@ async def _write_stream(connection: Connection, wire: Wire, body: AsyncIterator[
                 break
             if piece:
                 connection.write(chunk(piece) if wire.chunked else piece)
-            if not await connection.has_room():
-                return
+            await connection.has_room()
         if wire.length is not None and count != wire.length:
             connection.fail("protocol", f"a body that was to have {wire.length} bytes had {count} or more")
             return

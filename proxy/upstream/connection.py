@@ -95,7 +95,6 @@ class Connection(asyncio.Protocol):
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError as error:
-            self._salvage()
             self._lose(error)
             return
         if count < len(data):

@@ -115,15 +115,15 @@ PROBLEMS = {
         "ledger: {retention: {entry: 24h}}\n"
         + OPERATION % (", key: {window: 48h}, native: {header: X-Key, retention: 24h}", ""),
         [
-            "1: ledger.retention.entry: 1d is not longer than key.window of api/send (2d) (write more than 2d)",
-            "1: ledger.retention.entry: 1d is not longer than native.retention of api/send (1d) (write more than 1d)",
+            "1: ledger.retention.entry: 1d is not longer than key.window of operation 'send' of 'api' (2d) (write more than 2d)",
+            "1: ledger.retention.entry: 1d is not longer than native.retention of operation 'send' of 'api' (1d) (write more than 1d)",
         ],
     ),
     "entries forgotten before the quiet time is over": (
         "ledger: {retention: {entry: 60s}}\n" + OPERATION % ("", ""),
         [
             (
-                "1: ledger.retention.entry: 1m is not longer than timeout.total and the quiet time of api/send (90s) "
+                "1: ledger.retention.entry: 1m is not longer than timeout.total and the quiet time of operation 'send' of 'api' (90s) "
                 "(write more than 90s)"
             )
         ],

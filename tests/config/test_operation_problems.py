@@ -170,6 +170,14 @@ OPERATION: dict[str, tuple[str, list[str]]] = {
         "key: {from: '@'}",
         ["7: key.from: '@' takes the whole document (name what it reads)"],
     ),
+    "a key has a source": (
+        "key: {from: []}",
+        ["7: key.from: must not be empty (alternatives, the first that yields wins; a list needs every part)"],
+    ),
+    "a source has a part": (
+        "key: {from: [body.id, []]}",
+        ["7: key.from[1]: must not be empty"],
+    ),
     "a key is no number": (
         "key: {from: 3}",
         ["7: key.from: must be an expression, not 3 (a literal is written '`3`')"],
@@ -281,7 +289,7 @@ MATCH: dict[str, tuple[str, list[str]]] = {
     "an empty match": (
         "[]",
         [
-            "match: must not be empty (METHOD PATH, one or a list; {name} is one segment, ** as the last segment the rest. Relative to the path of base_url)"
+            "match: must not be empty (METHOD PATH, one or a list; {name} is one segment, ** as the last segment the rest)"
         ],
     ),
     "a number": ("3", ["match: must be text, not 3 (put it in quotes)"]),

@@ -109,6 +109,21 @@ async def test_of_many_contradicting_outcomes_at_once_one_lands(bench):
         assert {one.entry.status for one in landed if one.landed} == {row.status}
 
 
+@pytest.mark.parametrize("event", [Event.TURNED_AWAY, Event.DECLINED, Event.NOT_SENT])
+async def test_an_attempt_in_flight_that_is_not_open_takes_no_no(database, event):
+    """No transition leads there; a row that someone changed by hand is not made worse."""
+    entry = await begun(database)
+    await database.execute("UPDATE entry SET is_open = false")
+    assert not (await database.ledger.record(write(entry, event))).landed
+
+
+@pytest.mark.parametrize("change", ["is_open = true", "earlier = '[[1, \"00\", 1, 2]]'"])
+async def test_an_attempt_that_is_open_is_not_followed_whatever_the_status_says(database, change):
+    entry = await begun(database, Status.NOT_EXECUTED)
+    await database.ledger.store.write(lambda connection: connection.exec_driver_sql(f"UPDATE entry SET {change}"))  # noqa: S608 - ours
+    assert not (await database.ledger.claim(reclaim(entry))).landed
+
+
 # -- what lands -------------------------------------------------------------------------------------------------------
 
 ORDINARY = [

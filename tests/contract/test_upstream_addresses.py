@@ -35,6 +35,7 @@ NOT_PUBLIC = {
     "v6 site-local": "fec0::1",
     "v6 multicast": "ff02::1",
     "v6 multicast with global scope": "ff0e::1",
+    "v6 that nobody was given": "4000::1",
     "v6 documentation": "2001:db8::1",
     "mapped loopback": "::ffff:127.0.0.1",
     "mapped link-local": "::ffff:169.254.169.254",

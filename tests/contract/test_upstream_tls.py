@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.ports import Phase, SendFailed
+from proxy.upstream.connect import _make_context
 from tests.support.certificates import Authority
 from tests.support.raw_server import OK, Peer, RawServer, serve_forever
 from tests.support.upstream_kit import on_each_loop, read, sending_to
@@ -302,6 +303,26 @@ async def test_a_slow_reader_gets_all_that_came_before_the_end(end, size, author
                 await asyncio.sleep(0.005)
 
     assert total == size
+
+
+@on_each_loop
+async def test_a_slow_reader_of_a_body_that_ends_with_the_connection_gets_it_whole(authority):
+    def play(peer: Peer) -> None:
+        peer.answer(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(600_000))
+        peer.close()
+
+    with RawServer(play, tls=authority.server_context(HOST)) as server:
+        async with calling(server, authority) as sender:
+            reply = await sender.send()
+            await asyncio.sleep(0.1)
+            assert len(await read(reply)) == 600_000
+
+
+def test_a_context_trusts_nobody_by_default():
+    context = _make_context(None, None)
+
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 @on_each_loop

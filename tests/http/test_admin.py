@@ -12,6 +12,7 @@ import pytest
 from proxy.admin.query import Query, QueryInvalid, Wanted, read_query
 from proxy.core.model import Status
 from tests.http.kit import Answer, Running, ask, computed_key, native, operation, policy, provider, proxying, request
+from tests.project.paths import ROOT
 from tests.support.raw_server import Peer, RawServer, serve_forever
 
 TOKENS = {"ops": ("ops-token", "operator"), "finance": ("fin-token", "reader")}
@@ -254,7 +255,7 @@ async def test_metrics_are_exposed_with_the_names_of_the_docs(tmp_path: Path) ->
     assert "_created" not in text
     assert "k1" not in text
     names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE dedup_")}
-    documented = set(re.findall(r"^### `(dedup_[a-z_]+)`", Path("docs/metrics.md").read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^### `(dedup_[a-z_]+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE))
     assert names == documented
     assert again.status == 200
 

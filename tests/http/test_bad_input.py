@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.server import wire
 from tests.http.kit import Answer, ask, computed_key, operation, policy, provider, proxying, request, talking
 from tests.support.raw_server import RawServer, serve_forever
 
@@ -134,6 +135,26 @@ async def test_a_body_that_is_never_finished_claims_nothing(framing: bytes, tmp_
     assert server.begun == 0
 
 
+async def test_a_head_that_takes_too_long_ends_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "IDLE_SECONDS", 0.1)
+    async with proxying(policy(provider(1)), tmp_path) as run, talking(run.port) as talk:
+        await talk.send(b"GET /pay/x HTTP/1.1\r\nHost: 127")
+        assert await talk.is_closed()
+
+
+async def test_a_connection_too_many_is_closed_and_the_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CONNECTIONS_MAX", 1)
+    async with proxying(policy(provider(1)), tmp_path) as run, talking(run.port) as first:
+        await first.send(request("/x/y", method="GET", body=None))
+        assert (await first.answer("GET")).status == 403
+        async with talking(run.port) as second:
+            assert await second.is_closed()
+        await first.send(request("/x/y", method="GET", body=None))
+        assert (await first.answer("GET")).status == 403
+
+
 TOO_LARGE = {
     "by its length": POST + b"Content-Length: 20971520\r\n\r\n",
     "by its chunks": CHUNKED + b"80000\r\n" + b"x" * 0x80000 + b"\r\n80001\r\n" + b"x" * 0x80001 + b"\r\n0\r\n\r\n",
@@ -227,7 +248,7 @@ async def test_two_lines_of_the_key_are_a_400(tmp_path: Path) -> None:
         assert is_problem(await ask(run.port, request(idempotency_key="k2")), 400, "key-invalid")
 
 
-async def test_a_thousand_bad_requests_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_many_bad_requests_leave_nothing_behind(tmp_path: Path) -> None:
     async with proxying(policy(provider(1)), tmp_path) as run:
         for data in [*INVALID.values()] * 4:
             async with talking(run.port) as talk:

@@ -180,6 +180,6 @@ def _check_kept(provider: EffectiveProvider, rules: Operation, found: Configurat
                 "ledger",
                 "retention",
                 "entry",
-                message=f"{kept} is not longer than {what} of {provider.name}/{rules.name} ({Duration(us)})",
+                message=f"{kept} is not longer than {what} of operation {rules.name!r} of {provider.name!r} ({Duration(us)})",
                 fix=f"write more than {Duration(us)}",
             )

@@ -44,10 +44,11 @@ class Key(Model):
     """Where the key of one intent comes from."""
 
     source: Annotated[
-        tuple[tuple[RequestExpression, ...], ...],
+        tuple[Annotated[tuple[RequestExpression, ...], Field(min_length=1)], ...],
         Short(_alternatives, _alternatives_schema),
         Field(
             alias="from",
+            min_length=1,
             description="Alternatives, the first that yields wins; a list needs every part. Exactly one header, or the place "
             "that `native` names, is a given key; all else is computed. "
             'Default: headers."idempotency-key", then the native place.',
