@@ -87,6 +87,7 @@ def prepare(
 ) -> Prepared | Unkeyed | Refused:
     """Read key, identity and fingerprint. Validates the key before anything is looked up."""
     request = document.request
+    document = document.told(fingerprint=_fingerprint(secrets, operation, document))  # a key may be made of it
     try:
         search = find_key(operation.key, document)
     except KeyInvalid as problem:
@@ -110,7 +111,7 @@ def prepare(
         found=search.found,
         identity=identity,
         key_hash=key_hash(secrets.key, identity),
-        fingerprint=_fingerprint(secrets, operation, document),
+        fingerprint=str(document["fingerprint"]),
         credential=_credential(secrets, operation, document),
         native=native_in_force(operation, document),
         failed_expressions=search.failed,
