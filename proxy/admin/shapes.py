@@ -10,6 +10,7 @@ from proxy.core import decide
 from proxy.core.model import Entry, Kept, Status
 from proxy.core.policy import Operation, Policy
 from proxy.core.reasons import Reason
+from proxy.core.settle import why_ambiguous
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -168,7 +169,7 @@ def _settling(entry: Entry, operation: Operation | None) -> dict[str, Any] | Non
     """How an entry in doubt will end: ``waiting`` for what can tell, or ``held`` for a person."""
     if entry.status is not Status.AMBIGUOUS:
         return None
-    can_tell = operation is not None and decide.why_ambiguous(operation) is Reason.OUTCOME_UNKNOWN
+    can_tell = operation is not None and why_ambiguous(operation, operation.native) is Reason.OUTCOME_UNKNOWN
     return {"state": "waiting" if can_tell else "held", "next_at": None, "tries": 0}
 
 

@@ -7,6 +7,7 @@ and to no request that says a browser sent it for somebody else.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Collection
@@ -91,6 +92,7 @@ def is_cross_site(headers: Headers) -> bool:
     return any(not host or origin not in (b"http://" + host, b"https://" + host) for origin in origins)
 
 
+@functools.lru_cache(maxsize=256)  # asked of every request, about the same few names
 def _is_address(text: str, *, version: int | None = None) -> bool:
     try:
         return version in (None, ipaddress.ip_address(text).version)

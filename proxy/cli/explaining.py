@@ -20,6 +20,7 @@ from proxy.core.policy import Operation, Policy
 from proxy.core.ports import LedgerUnavailable
 from proxy.core.problems import PROBLEMS, slug
 from proxy.core.reasons import Reason
+from proxy.core.settle import Moment
 from proxy.ledger import SchemaState, open_reader, state
 from proxy.server.routing import Routed, route
 from proxy.server.runtime import SystemClock
@@ -80,7 +81,11 @@ async def _deduplicated(
     if isinstance(first, Unkeyed):
         return {"key": None, "decision": "pass", "reason": first.reason.value, "protected": False}
     known, prepared = await _known(policy, routed, operation, document, first)
-    arrival = decide.Arrival(fingerprint=prepared.fingerprint, credential=prepared.credential, now=known.now)
+    # A process that has just learnt of the key: it hasn't lived through any quiet time yet.
+    moment = Moment(now=known.now, boot=0.0, first_read={}, by_caller=True)
+    arrival = decide.Arrival(
+        fingerprint=prepared.fingerprint, credential=prepared.credential, native=prepared.native, moment=moment
+    )
     decision = decide.on_arrival(known.entry, arrival, operation)
     told: dict[str, Any] = {
         "key": prepared.shown_key,

@@ -45,6 +45,7 @@ def compile_operation(rules: Operation) -> policy.Operation:
         quiet_seconds=quiet(rules).seconds,
         can_look_up=lookup is not None and "lookup" in settle_by(rules),
         settle_by=settle_by(rules),
+        resend_seconds=rules.settle.resend_for.seconds,
         store=compile_store(rules.store),
         answers=compile_answers(rules.answers),
         later=_later(rules),

@@ -64,9 +64,9 @@ class Substitution:
         try:
             with path.open("rb") as file:
                 raw = file.read(SECRET_BYTES_MAX + 1)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no name that a file can have
             raise SubstitutionFailed(
-                f"can't read {path}: {error.strerror or 'unreadable'}",
+                f"can't read {path}: {getattr(error, 'strerror', None) or 'unreadable'}",
                 "create the file, or make it readable for the proxy",
             ) from None
         if len(raw) > SECRET_BYTES_MAX:

@@ -24,6 +24,7 @@ _ROOT: _Table = {
 }
 _CALLER: _Table = {
     ("webhook",): "nobody is told",
+    ("certificates",): "client certificates name nobody",
     ("was",): "keys under former ids are not looked up",
 }
 _PROVIDER: _Table = {
@@ -53,6 +54,8 @@ def find(found: Configuration) -> tuple[str, ...]:
     """All warnings, by file and line."""
     notes = Problems()
     _without_effect(_ROOT, found.node, notes)
+    if found.server is not None and found.server.workers > 1:
+        Site(found.node, notes).wrong("server", "workers", message=_NOT_YET, fix="one process serves")
     if not found.providers:
         notes.add(found.node.mark, "there are no providers: every request will be refused", "add one under `providers`")
     for name in found.callers:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 
 from proxy.core.model import FINAL, Entry, Status
-from proxy.core.policy import Operation
+from proxy.core.policy import Native, Operation
 from proxy.core.reasons import Reason
+from proxy.core.settle import Moment, may_resend
 
 LEASE_MARGIN_US = 2_000_000
 """Beyond the deadline: time for an outcome in hand to be written."""
@@ -22,6 +23,7 @@ class Kind(StrEnum):
 
     CLAIM = "claim"  # begin a new entry
     RECLAIM = "reclaim"  # begin the next attempt of an entry that was not executed
+    RESEND = "resend"  # begin the next attempt of an ambiguous entry, under the same key
     WAIT = "wait"  # another request's attempt is running
     EXPIRE = "expire"  # the holder's lease is over: say so in the ledger, then look again
     REPLAY = "replay"  # tell what the ledger knows
@@ -44,7 +46,13 @@ class Arrival:
 
     fingerprint: str
     credential: str | None
-    now: int  # ledger time
+    native: Native | None  # in force for this request
+    moment: Moment
+
+    @property
+    def now(self) -> int:
+        """Ledger time."""
+        return self.moment.now
 
 
 def on_arrival(entry: Entry | None, arrival: Arrival, operation: Operation) -> Decision:
@@ -61,7 +69,7 @@ def on_arrival(entry: Entry | None, arrival: Arrival, operation: Operation) -> D
             return Decision(Kind.EXPIRE, Reason.LEASE_EXPIRED)
         return Decision(Kind.WAIT, Reason.IN_PROGRESS)
     if entry.status is Status.AMBIGUOUS:
-        return Decision(Kind.REFUSE, why_ambiguous(operation))
+        return _on_ambiguous(entry, arrival, operation)
     if entry.status is Status.NOT_EXECUTED:
         if entry.retry_at is not None and arrival.now < entry.retry_at:
             return Decision(Kind.REFUSE, Reason.PROVIDER_BUSY, seconds=(entry.retry_at - arrival.now) / 1e6)
@@ -69,10 +77,13 @@ def on_arrival(entry: Entry | None, arrival: Arrival, operation: Operation) -> D
     return Decision(Kind.REPLAY, Reason.REPLAYED)
 
 
-def why_ambiguous(operation: Operation) -> Reason:
-    """Whether anything but a person can tell what became of an ambiguous entry."""
-    can_tell = operation.native is not None or operation.can_look_up
-    return Reason.OUTCOME_UNKNOWN if can_tell else Reason.NOTHING_CAN_TELL
+def _on_ambiguous(entry: Entry, arrival: Arrival, operation: Operation) -> Decision:
+    """A caller repeats a call whose outcome is unknown: ask again under its key, if that is safe now."""
+    again = may_resend(entry, operation, arrival.native, arrival.moment)
+    if again.is_now:
+        return Decision(Kind.RESEND, Reason.RESENT, generation=entry.generation)
+    reason = Reason.OUTCOME_UNKNOWN if operation.can_look_up else again.reason
+    return Decision(Kind.REFUSE, reason, generation=entry.generation, seconds=again.seconds)
 
 
 def may_differ(entry: Entry, arrival: Arrival, operation: Operation) -> bool:

@@ -44,8 +44,8 @@ def _names(fields: Any) -> list[str]:
 
 def _operation(text: str, wanted: object) -> dict[str, object] | None:
     # Loaded at the first document: it doubles the time the proxy takes to start, and few providers speak GraphQL.
-    from graphql import language as ql  # noqa: PLC0415
-    from graphql.error import GraphQLError  # noqa: PLC0415
+    from graphql import language as ql  # noqa: PLC0415 - slow to load, and few bodies are GraphQL
+    from graphql.error import GraphQLError  # noqa: PLC0415 - as above
 
     try:
         document = ql.parse(text, no_location=True, max_tokens=TOKENS_MAX)

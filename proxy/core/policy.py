@@ -172,6 +172,9 @@ class Operation:
     )
     can_look_up: bool = False
     settle_by: tuple[str, ...] = ()
+    resend_seconds: float = (
+        900.0  # settle.resend_for: the proxy's own initiative to re-send ends this long after the claim
+    )
     store: Store = Store()
     answers: Answers = Answers()
     path_in_identity: bool = False  # `unmatched: protect` puts method and path into the operation part of the identity

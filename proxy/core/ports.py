@@ -11,7 +11,7 @@ from enum import StrEnum, unique
 from typing import Protocol
 
 from proxy.core.model import Attempt, Entry, Headers, KeyHash, StoredAnswer, Token
-from proxy.core.states import Evidence
+from proxy.core.states import Event, Evidence
 
 
 class Clock(Protocol):
@@ -198,12 +198,14 @@ class Claim:
     ``entry`` is the draft as :mod:`proxy.core.states` made it; the ledger sets its times by its own clock when it
     lands: ``lease_until`` = now + ``lease_us``, ``quiet_at`` = now + ``quiet_us``. ``after`` is the token of the latest
     attempt that the decision was made on: of the same generation for a reclaim, of the one before for a new generation,
-    None for generation 1.
+    None for generation 1. ``event`` says what begins it: ``claimed``, ``reclaimed`` of a ``not_executed`` entry or ``resent``
+    of an ``ambiguous`` one.
     """
 
     entry: Entry
     lease_us: int
     quiet_us: int
+    event: Event = Event.CLAIMED
     after: Token | None = None
     window_us: int | None = None
 

@@ -17,9 +17,16 @@ def is_quiet(attempts: Iterable[Attempt], *, now: int, boot: float, first_read: 
     *now* is ledger time, *boot* this process's boot clock in seconds, *first_read* its reading when this process first
     saw each attempt; an attempt it has not seen is not quiet.
     """
-    return all(
-        now >= attempt.quiet_at
-        and attempt.token in first_read
-        and boot >= first_read[attempt.token] + (attempt.quiet_at - attempt.claimed_at) / SECOND_US
-        for attempt in attempts
-    )
+    return seconds_to_quiet(attempts, now=now, boot=boot, first_read=first_read) <= 0
+
+
+def seconds_to_quiet(
+    attempts: Iterable[Attempt], *, now: int, boot: float, first_read: Mapping[Token, float]
+) -> float:  # fmt: skip
+    """How many seconds the quiet time of all *attempts* still takes, by the slower clock; 0 or less when it is over."""
+    waits = [0.0]
+    for attempt in attempts:
+        seen = first_read.get(attempt.token, boot)
+        waits.append((attempt.quiet_at - now) / SECOND_US)
+        waits.append(seen + (attempt.quiet_at - attempt.claimed_at) / SECOND_US - boot)
+    return max(waits)

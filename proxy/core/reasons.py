@@ -13,6 +13,7 @@ class Reason(StrEnum):
     NEW = "new"
     WINDOW_OVER = "window-over"
     RETRIED = "retried"
+    RESENT = "resent"
     SAFE_METHOD = "safe-method"
     MODE_BYPASS = "mode-bypass"
     MODE_OBSERVE = "mode-observe"
@@ -41,6 +42,22 @@ class Reason(StrEnum):
     DEADLINE_PASSED = "deadline-passed"
     CLAIM_TOO_LATE = "claim-too-late"
 
+    # what a look-up came to
+    FOUND = "found"
+    FOUND_PENDING = "found-pending"
+    FOUND_REJECTED = "found-rejected"
+    FOUND_ABSENT = "found-absent"
+    SEVERAL_FOUND = "several-found"
+    LOOKUP_TOO_EARLY = "lookup-too-early"
+    LOOKUP_REFUSED = "lookup-refused"
+    LOOKUP_UNREADABLE = "lookup-unreadable"
+    LOOKUP_INCOMPLETE = "lookup-incomplete"
+    LOOKUP_UNCERTAIN = "lookup-uncertain"
+    LOOKUP_FAILED = "lookup-failed"
+    HORIZON_OVER = "horizon-over"
+    UNTAGGED = "untagged"
+    REQUEST_UNREADABLE = "request-unreadable"
+
     # problems of our own (contract section 6)
     KEY_MISSING = "key-missing"
     KEY_INVALID = "key-invalid"
@@ -49,6 +66,7 @@ class Reason(StrEnum):
     IN_PROGRESS = "in-progress"
     OUTCOME_UNKNOWN = "outcome-unknown"
     NOTHING_CAN_TELL = "nothing-can-tell"
+    RETENTION_OVER = "retention-over"
     KEY_REUSED = "key-reused"
     REQUEST_TOO_LARGE = "request-too-large"
     REQUEST_INVALID = "request-invalid"

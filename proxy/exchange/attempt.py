@@ -32,6 +32,7 @@ from proxy.core.ports import (
     Write,
 )  # fmt: skip
 from proxy.core.reasons import Reason
+from proxy.core.settle import why_ambiguous
 from proxy.core.states import Event, Evidence
 from proxy.exchange.told import Facts, Passed, Problem, Told, facts_of, passed_headers, storable_headers, unknown
 
@@ -74,15 +75,23 @@ class Attempts:
     rules: LedgerRules
     spawn: Spawn
 
-    async def run(self, prepared: Prepared, entry: Entry, outgoing: Outgoing, *, deadline: float) -> Finished:
-        """Send once and conclude. *deadline* is a boot clock reading taken before the claim was submitted."""
+    async def run(
+        self, prepared: Prepared, entry: Entry, outgoing: Outgoing, *, deadline: float, after_quiet: bool
+    ) -> Finished:  # fmt: skip
+        """Send once and conclude. *deadline* is a boot clock reading taken before the claim was submitted.
+
+        *after_quiet*: the attempt was claimed after the quiet time of every earlier one, so that a no from behind the key
+        speaks for all.
+        """
         try:
-            return await self._send(prepared, entry, outgoing, deadline=deadline)
+            return await self._send(prepared, entry, outgoing, deadline=deadline, after_quiet=after_quiet)
         except asyncio.CancelledError:
             await asyncio.shield(self._abandoned(prepared, entry))
             raise
 
-    async def _send(self, prepared: Prepared, entry: Entry, outgoing: Outgoing, *, deadline: float) -> Finished:
+    async def _send(
+        self, prepared: Prepared, entry: Entry, outgoing: Outgoing, *, deadline: float, after_quiet: bool
+    ) -> Finished:  # fmt: skip
         operation = prepared.operation
         started = self.clock.boot()
         try:
@@ -101,7 +110,7 @@ class Attempts:
             await self.checkpoints.reach("after_send")
             collected = await _collect(reply, self.rules.max_stored_answer)
             self.observer.upstream_done(prepared.provider.id, operation.id, self.clock.boot() - started)
-            return await self._with_answer(prepared, entry, reply, collected)
+            return await self._with_answer(prepared, entry, reply, collected, after_quiet=after_quiet)
         except BaseException:
             await reply.close()
             raise
@@ -120,7 +129,10 @@ class Attempts:
         landed = await self._record(prepared, entry, judged, stored=None)
         facts = self._facts(prepared, entry, landed, judged, sent=failure.sent)
         if failure.sent:
-            told = replace(unknown(facts, prepared.operation), proxy_status=proxy_status(failure))
+            told = replace(
+                unknown(facts, why_ambiguous(prepared.operation, prepared.native), prepared.operation),
+                proxy_status=proxy_status(failure),
+            )
         else:
             told = Problem(
                 facts=replace(facts, reason=Reason.PROVIDER_UNREACHABLE),
@@ -131,7 +143,9 @@ class Attempts:
             )
         return Finished(told, landed.entry if landed else None)
 
-    async def _with_answer(self, prepared: Prepared, entry: Entry, reply: Reply, collected: _Collected) -> Finished:
+    async def _with_answer(
+        self, prepared: Prepared, entry: Entry, reply: Reply, collected: _Collected, *, after_quiet: bool
+    ) -> Finished:  # fmt: skip
         request = prepared.document.told(
             fingerprint=prepared.fingerprint, attempt=entry.attempt.number, doubt=len(entry.open) > 1
         )
@@ -146,8 +160,9 @@ class Attempts:
         )
         stored = _stored(prepared, entry, answer)
         landed = await self._record(
-            prepared, entry, judged, stored=stored, status=reply.status, retry_at=self._retry_at(judged, reply.headers)
-        )
+            prepared, entry, judged, stored=stored, status=reply.status,
+            retry_at=self._retry_at(judged, reply.headers), after_quiet=after_quiet,
+        )  # fmt: skip
         facts = self._facts(prepared, entry, landed, judged, sent=True)
         body: bytes | AsyncIterator[bytes] = collected.body
         if collected.rest is not None or collected.failure is not None:
@@ -166,7 +181,7 @@ class Attempts:
 
     async def _record(
         self, prepared: Prepared, entry: Entry, judged: Outcome, *, stored: StoredAnswer | None,
-        status: int | None = None, retry_at: int | None = None,
+        status: int | None = None, retry_at: int | None = None, after_quiet: bool = False,
     ) -> Landed | None:  # fmt: skip
         """Write the outcome; None if that took too long, and then it goes on in the background."""
         evidence = Evidence(
@@ -174,6 +189,7 @@ class Attempts:
             token=entry.attempt.token,
             reason=judged.reason,
             behind_key=judged.behind_key,
+            after_quiet=after_quiet,
             stores_failure=judged.stores_failure,
             upstream_status=status,
             retry_at=retry_at,
@@ -230,7 +246,7 @@ class Attempts:
         )  # fmt: skip
 
     def _retry_at(self, judged: Outcome, headers: Headers) -> int | None:
-        if judged.event is not Event.TURNED_AWAY:
+        if judged.event not in (Event.TURNED_AWAY, Event.ANSWER_LOST):
             return None
         seconds = retry_after_seconds(headers, self.clock.wall())
         return None if seconds is None else self.ledger.now() + int(seconds * SECOND_US)

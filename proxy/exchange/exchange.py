@@ -1,4 +1,4 @@
-"""The story of a deduplicated request: decide, claim, send, record, answer.
+"""The story of a deduplicated request: decide, claim, send, record, answer; and ask again where that is safe.
 
 An attempt runs in a task of its own: a caller that goes away doesn't stop it. In one process only one request at a time
 claims under a key; equal ones share its outcome without asking the ledger.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from proxy.core import decide
+from proxy.core import decide, settle
 from proxy.core.arrival import Prepared, Secrets
 from proxy.core.decide import Arrival, Decision, Kind
 from proxy.core.keys import KeyInvalid, outgoing_key
@@ -34,10 +34,12 @@ from proxy.core.ports import (
     Write,
 )  # fmt: skip
 from proxy.core.reasons import Reason
+from proxy.core.settle import Moment
 from proxy.core.states import Event, Evidence, begin
 from proxy.exchange import refusals
 from proxy.exchange.attempt import RECORD_SECONDS_MAX, Attempts, Finished
 from proxy.exchange.bulkhead import Bulkhead, Full
+from proxy.exchange.sightings import Sightings
 from proxy.exchange.told import Problem, Told, from_row, is_answer_of_row
 from proxy.exchange.waiting import Watch
 
@@ -73,9 +75,11 @@ class Exchange:
 
     def __init__(
         self, *, ledger: Ledger, upstream: Upstream, clock: Clock, ids: Ids, checkpoints: Checkpoints, observer: Observer,
-        rules: LedgerRules, secrets: Secrets, watch: Watch,
+        rules: LedgerRules, secrets: Secrets, watch: Watch, chance: Callable[[], float],
     ) -> None:  # fmt: skip
         self.secrets = secrets
+        self._chance = chance
+        self._sightings = Sightings(clock)
         self._ledger = ledger
         self._clock = clock
         self._ids = ids
@@ -97,7 +101,7 @@ class Exchange:
         prepared = call.prepared
         until = self._clock.boot() + call.wait_seconds
         try:
-            entry = await self._ledger.read(prepared.key_hash) if self._is_known(prepared.key_hash) else None
+            entry = await self._read(prepared.key_hash) if self._is_known(prepared.key_hash) else None
             for _ in range(_ROUNDS_MAX):
                 # No await between asking for a running attempt and _begin registering one: that is the single flight.
                 running = self._running.get(prepared.key_hash)
@@ -126,16 +130,16 @@ class Exchange:
         """One round: decide on the row as last read, and act. *running* is an attempt of another request's meaning."""
         prepared = call.prepared
         decision = decide.on_arrival(entry, self._arrival(prepared), prepared.operation)
-        if decision.kind in (Kind.CLAIM, Kind.RECLAIM):
+        if decision.kind in (Kind.CLAIM, Kind.RECLAIM, Kind.RESEND):
             if running is None:
                 return await self._begin(call, entry, decision)
             if await self._until_done(running, until):
-                return _Again(await self._ledger.read(prepared.key_hash))
+                return _Again(await self._read(prepared.key_hash))
             return refusals.still_running(entry)
         assert entry is not None  # every other decision is made on a row
         if decision.kind is Kind.EXPIRE:
             await self._ledger.record(_lease_over(entry))
-            return _Again(await self._ledger.read(prepared.key_hash))
+            return _Again(await self._read(prepared.key_hash))
         self._touch(prepared, entry)
         if decision.kind is Kind.WAIT:
             return await self._wait(call, entry, until)
@@ -144,7 +148,10 @@ class Exchange:
         if decision.kind is Kind.REFUSE and decision.reason is Reason.PROVIDER_BUSY:
             return refusals.told_to_wait(prepared, entry, decision, self._rules.retention_entry_us)
         self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
-        return from_row(entry, operation=prepared.operation, retention_us=self._rules.retention_entry_us)
+        return from_row(
+            entry, operation=prepared.operation, retention_us=self._rules.retention_entry_us, why=decision.reason,
+            seconds=decision.seconds,
+        )  # fmt: skip
 
     async def _begin(self, call: Call, entry: Entry | None, decision: Decision) -> Told | _Again:
         """Claim and send, in a task that outlives the caller."""
@@ -165,17 +172,11 @@ class Exchange:
         prepared = call.prepared
         finished: Finished | None = None
         try:
-            async with self._place(prepared):
-                self._know(prepared.key_hash)
-                deadline = self._clock.boot() + prepared.operation.timeout.total_seconds
-                claim, outgoing = self._draft(prepared, entry, decision)
-                landed = await self._claim(prepared, claim)
-                if not landed.landed:
-                    return _Again(landed.entry)
-                assert landed.entry is not None  # a claim that landed is a row
-                await self._checkpoints.reach("after_claim")
-                finished = await self._attempts.run(prepared, landed.entry, outgoing, deadline=deadline)
-                return finished.told
+            step = await self._once(prepared, entry, decision)
+            if isinstance(step, _Again):
+                return step
+            finished = await self._settle(call, step)
+            return finished.told
         except Full:
             return await self._busy(prepared)
         except CannotPlace as problem:
@@ -187,6 +188,56 @@ class Exchange:
         finally:
             del self._running[prepared.key_hash]
             done.set_result(finished)
+
+    async def _once(self, prepared: Prepared, entry: Entry | None, decision: Decision) -> Finished | _Again:
+        """One attempt: a place, a claim, a send. Raises Full, CannotPlace, KeyInvalid, _Late: nothing was sent then."""
+        async with self._place(prepared):
+            self._know(prepared.key_hash)
+            deadline = self._deadline(prepared, entry, decision)
+            after_quiet = entry is None or settle.is_after_quiet(entry, self._moment())
+            claim, outgoing = self._draft(prepared, entry, decision)
+            landed = await self._claim(prepared, claim)
+            if landed.entry is not None:
+                self._sightings.note(landed.entry)
+            if not landed.landed:
+                return _Again(landed.entry)
+            assert landed.entry is not None  # a claim that landed is a row
+            await self._checkpoints.reach("after_claim")
+            finished = await self._attempts.run(
+                prepared, landed.entry, outgoing, deadline=deadline, after_quiet=after_quiet
+            )
+            if finished.entry is not None:
+                self._sightings.note(finished.entry)
+            return finished
+
+    async def _settle(self, call: Call, finished: Finished) -> Finished:
+        """While the outcome is unknown and the caller waits: ask again under the same key, where that is safe."""
+        prepared, tries = call.prepared, 0
+        until = self._clock.boot() + call.wait_seconds
+        while (entry := finished.entry) is not None and entry.status is Status.AMBIGUOUS:
+            again = settle.may_resend(entry, prepared.operation, prepared.native, self._moment(by_caller=False))
+            if again.seconds is None:
+                break
+            pause = max(again.seconds, settle.pause_seconds(tries, chance=self._chance()))
+            if self._clock.boot() + pause >= until:
+                break
+            await asyncio.sleep(pause)
+            try:
+                decision = Decision(Kind.RESEND, Reason.RESENT, generation=entry.generation)
+                step = await self._once(prepared, entry, decision)
+            except (Full, _Late):
+                break  # nothing more was sent; what is known stands
+            if isinstance(step, _Again):
+                return self._overtaken(prepared, finished, step.entry)
+            finished, tries = step, tries + 1
+        return finished
+
+    def _overtaken(self, prepared: Prepared, finished: Finished, row: Entry | None) -> Finished:
+        """Somebody else settled the entry meanwhile, or is about to: tell what the row says, if it is final."""
+        if row is None or row.status not in (Status.SUCCEEDED, Status.REJECTED):
+            return finished
+        told = self._waiter_told(prepared, row)
+        return Finished(replace(told, facts=replace(told.facts, sent=True)), row)
 
     async def _claim(self, prepared: Prepared, claim: Claim) -> Landed:
         """Write the claim. One that is acknowledged too late is closed as not sent, and nothing is sent under it."""
@@ -219,7 +270,7 @@ class Exchange:
         operation, now = prepared.operation, self._ledger.now()
         lease_us = int(operation.timeout.total_seconds * SECOND_US) + decide.LEASE_MARGIN_US
         quiet_us = int((operation.timeout.total_seconds + operation.quiet_seconds) * SECOND_US)
-        number = previous.attempt.number + 1 if previous is not None and decision.kind is Kind.RECLAIM else 1
+        number = 1 if previous is None or decision.kind is Kind.CLAIM else previous.attempt.number + 1
         attempt = Attempt(number, self._ids.token(), now, now + quiet_us)
         if decision.kind is Kind.RECLAIM:
             assert previous is not None  # a reclaim is decided on a row
@@ -227,18 +278,21 @@ class Exchange:
             base = replace(
                 previous, fingerprint=prepared.fingerprint, credential=prepared.credential, revision=revision
             )
+        elif decision.kind is Kind.RESEND:
+            assert previous is not None  # so is a re-send
+            base = previous
         else:
             base = self._newborn(prepared, decision, attempt, lease_until=now + lease_us)
-        key = self._outgoing_key(prepared, base)
-        event = Event.RECLAIMED if decision.kind is Kind.RECLAIM else Event.CLAIMED
-        draft = begin(replace(base, outgoing_key=key), event, attempt, reason=decision.reason)
+        key = base.outgoing_key if decision.kind is Kind.RESEND else self._outgoing_key(prepared, base)
+        draft = begin(replace(base, outgoing_key=key), _EVENTS[decision.kind], attempt, reason=decision.reason)
         assert draft is not None  # decided on this very row
         outgoing = build(
             prepared.provider, operation, prepared.request, native=prepared.native, key_header=prepared.found.header,
             outgoing_key=key,
         )  # fmt: skip
         after = previous.attempt.token if previous is not None else None
-        return Claim(draft, lease_us, quiet_us, after=after, window_us=operation.key.window_us), outgoing
+        event = _EVENTS[decision.kind]
+        return Claim(draft, lease_us, quiet_us, event=event, after=after, window_us=operation.key.window_us), outgoing
 
     def _newborn(self, prepared: Prepared, decision: Decision, attempt: Attempt, *, lease_until: int) -> Entry:
         identity, now = prepared.identity, attempt.claimed_at
@@ -270,7 +324,7 @@ class Exchange:
             return refusals.still_running(None)
         finished = running.done.result()
         if finished is None:  # its claim was lost, or it was refused a place
-            return _Again(await self._ledger.read(prepared.key_hash))
+            return _Again(await self._read(prepared.key_hash))
         self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
         if finished.entry is not None and is_answer_of_row(finished.entry):
             return self._waiter_told(prepared, finished.entry)
@@ -289,7 +343,7 @@ class Exchange:
         prepared = call.prepared
         if await self._watch.until_changed(entry, max(until - self._clock.boot(), 0)) is None:
             return refusals.still_running(entry)
-        row = await self._ledger.read(prepared.key_hash)
+        row = await self._read(prepared.key_hash)
         if row is None:
             raise LedgerUnavailable("the entry is gone from the ledger")
         if row.attempt.token != entry.attempt.token or not is_answer_of_row(row):
@@ -306,12 +360,39 @@ class Exchange:
 
     async def _busy(self, prepared: Prepared) -> Problem:
         """No place was free. Nothing was claimed, so the row, if there is one, is another request's."""
-        return refusals.busy(prepared, await self._ledger.read(prepared.key_hash))
+        return refusals.busy(prepared, await self._read(prepared.key_hash))
+
+    def _deadline(self, prepared: Prepared, entry: Entry | None, decision: Decision) -> float:
+        """When the attempt must have begun to be written, and ended: a boot clock reading, taken before its claim.
+
+        A re-send must also leave while the provider is sure to remember the key.
+        """
+        boot = self._clock.boot()
+        deadline = boot + prepared.operation.timeout.total_seconds
+        if decision.kind is Kind.RESEND and entry is not None and prepared.native is not None:
+            until = settle.remembered_until(entry, prepared.operation, prepared.native)
+            if until is not None:
+                deadline = min(deadline, boot + (until - self._ledger.now()) / SECOND_US)
+        return deadline
 
     # -- bookkeeping ----------------------------------------------------------------------------------------------------
 
     def _arrival(self, prepared: Prepared) -> Arrival:
-        return Arrival(fingerprint=prepared.fingerprint, credential=prepared.credential, now=self._ledger.now())
+        return Arrival(
+            fingerprint=prepared.fingerprint, credential=prepared.credential, native=prepared.native,
+            moment=self._moment(by_caller=True),
+        )  # fmt: skip
+
+    def _moment(self, *, by_caller: bool = False) -> Moment:
+        return Moment(
+            now=self._ledger.now(), boot=self._clock.boot(), first_read=self._sightings.first_read, by_caller=by_caller
+        )
+
+    async def _read(self, key_hash: KeyHash) -> Entry | None:
+        entry = await self._ledger.read(key_hash)
+        if entry is not None:
+            self._sightings.note(entry)
+        return entry
 
     def _place(self, prepared: Prepared) -> Any:
         provider = prepared.provider
@@ -347,6 +428,9 @@ class Exchange:
             # A touch may be lost; what must be written retries by itself. Anything else is a bug and must be seen.
             context = {"message": "work in the background failed", "exception": problem, "task": task}
             task.get_loop().call_exception_handler(context)
+
+
+_EVENTS: Final = {Kind.CLAIM: Event.CLAIMED, Kind.RECLAIM: Event.RECLAIMED, Kind.RESEND: Event.RESENT}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from proxy.core.arrival import Prepared
 from proxy.core.decide import Decision
 from proxy.core.model import Entry, Executed, Status
 from proxy.core.reasons import Reason
+from proxy.core.settle import why_ambiguous
 from proxy.exchange.told import Facts, Passed, Problem, Told, facts_of, unknown
 
 
@@ -59,7 +60,7 @@ def ledger_down(cause: str) -> Problem:
 def cut_short(prepared: Prepared) -> Problem:
     """The proxy shut down before the attempt ended; the ledger says ambiguous."""
     facts = Facts(reason=Reason.ANSWER_LOST, sent=True, status=Status.AMBIGUOUS, executed=Executed.UNKNOWN)
-    return unknown(facts, prepared.operation)
+    return unknown(facts, why_ambiguous(prepared.operation, prepared.native), prepared.operation)
 
 
 def key_reused() -> Problem:

@@ -73,8 +73,14 @@ def facts_of(entry: Entry, *, reason: Reason, sent: bool, operation: Operation, 
     )
 
 
-def from_row(entry: Entry, *, operation: Operation, retention_us: int | None, waited: bool = False) -> Told:
-    """What a duplicate is told from the ledger row, without a send of its own."""
+def from_row(
+    entry: Entry, *, operation: Operation, retention_us: int | None, waited: bool = False,
+    why: Reason = Reason.OUTCOME_UNKNOWN, seconds: float | None = None,
+) -> Told:  # fmt: skip
+    """What a duplicate is told from the ledger row, without a send of its own.
+
+    *why* an ambiguous entry stays so, and in how many *seconds* that may change.
+    """
     reason = Reason.WAITED if waited else Reason.REPLAYED
     facts = facts_of(entry, reason=reason, sent=False, operation=operation, retention_us=retention_us)
     answer = entry.answer
@@ -85,7 +91,7 @@ def from_row(entry: Entry, *, operation: Operation, retention_us: int | None, wa
             detail=_NOT_STORED[facts.executed or Executed.UNKNOWN],
         )
     if entry.status is Status.AMBIGUOUS and not waited:
-        return unknown(facts, operation)
+        return unknown(facts, why, operation, seconds=seconds)
     if answer is not None and answer.kept is not Kept.TOMBSTONE:
         stored_final = entry.status in (Status.SUCCEEDED, Status.REJECTED)
         return Passed(
@@ -101,17 +107,17 @@ def from_row(entry: Entry, *, operation: Operation, retention_us: int | None, wa
             detail="Nothing was sent to the provider. Send the same request again.",
             retry_after=1.0,
         )
-    return unknown(facts, operation)
+    return unknown(facts, why, operation, seconds=seconds)
 
 
-def unknown(facts: Facts, operation: Operation) -> Problem:
-    """The problem that says that nobody knows yet."""
-    reason = decide.why_ambiguous(operation)
+def unknown(facts: Facts, reason: Reason, operation: Operation, *, seconds: float | None = None) -> Problem:
+    """The problem that says that nobody knows yet. Trying again helps in so many *seconds*, where that is known."""
+    wait = seconds if seconds is not None else operation.timeout.total_seconds
     return Problem(
         facts=replace(facts, reason=reason),
         reason=reason,
         detail=_UNKNOWN[reason],
-        retry_after=operation.timeout.total_seconds if PROBLEMS[reason].is_retryable else None,
+        retry_after=wait if PROBLEMS[reason].is_retryable else None,
     )
 
 
@@ -159,4 +165,6 @@ _UNKNOWN = {
     "request again later, or ask for the entry's status.",
     Reason.NOTHING_CAN_TELL: "The call may or may not have taken effect, and nothing but the provider's own records can "
     "tell. A person has to look and resolve the entry; don't send the call under another key.",
+    Reason.RETENTION_OVER: "The call may or may not have taken effect, and the provider may have forgotten its key by now, so "
+    "that asking again could do it twice. A person has to look and resolve the entry.",
 }

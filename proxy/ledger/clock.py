@@ -3,9 +3,8 @@
 One clock judges leases, windows and quiet times: PostgreSQL's own, read in the statement that uses it, or on SQLite, where one
 process serves, this machine's. A clock may step back (a corrected time, a fail-over to a host that lags), so a reading
 counts only if it is above the *floor*: the latest time this process has told or seen, and the mark stored in the ledger,
-which at most once a second rides along with a batch. While a clock is behind its floor, ledger time stands still, or goes on
-by the boot clock of a process that saw the database's clock before it stepped: leases and windows then end later by the
-ledger's clock, never sooner.
+which at most once a second rides along with a batch. While a clock is behind its floor, ledger time stands still: leases and
+windows then end later, never sooner.
 """
 
 from __future__ import annotations
@@ -32,8 +31,11 @@ class LedgerClock(Protocol):
         """What a statement needs to tell ledger time: its last parameters."""
         ...
 
-    def observe(self, at: int, stamp: tuple[int, ...]) -> None:
-        """Take note of the ledger time *at* that a statement given *stamp* has told."""
+    def observe(self, at: int, stamp: tuple[int, ...], *, reading: int | None = None) -> None:
+        """Take note of the ledger time *at* that a statement given *stamp* has told.
+
+        *reading* is what the database's clock itself said, where the statement tells that too.
+        """
         ...
 
     def is_mark_due(self, now: int) -> bool:
@@ -87,7 +89,7 @@ class WallClock(_Floor):
         """Ledger time: the statement is told."""
         return (self.now(),)
 
-    def observe(self, at: int, stamp: tuple[int, ...]) -> None:
+    def observe(self, at: int, stamp: tuple[int, ...], *, reading: int | None = None) -> None:
         """Nothing to learn from what was told."""
 
 
@@ -118,9 +120,10 @@ class DatabaseClock(_Floor):
         """An offset, and the floor: the statement tells."""
         return (self._offset(), self._told)
 
-    def observe(self, at: int, stamp: tuple[int, ...]) -> None:
+    def observe(self, at: int, stamp: tuple[int, ...], *, reading: int | None = None) -> None:
         """See :class:`LedgerClock`."""
-        # A time at the floor was the floor's, not the clock's: the boot clock moves on from real readings only.
-        if at > stamp[-1]:
-            self._at, self._boot = at, self._clock.boot()
+        if reading is None and at > stamp[-1]:
+            reading = at  # a time at the floor would be the floor's, not the clock's
+        if reading is not None:
+            self._at, self._boot = reading, self._clock.boot()
         self.rise(at)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from proxy.core.model import FINAL, Attempt, Entry, KeyHash, Status, StoredAnswer, Token
 from proxy.core.ports import Claim, Write
 from proxy.core.reasons import Reason
-from proxy.core.states import SENDS, TABLE, Event, Evidence, apply
+from proxy.core.states import SENDS, TABLE, Event, Evidence, apply, sources
 
 CONTRADICTION: Final = "contradiction"
 """The event of a history row that changed nothing: evidence against a final entry."""
@@ -68,7 +68,7 @@ class ClaimKind(StrEnum):
     """Which guard a claim needs."""
 
     FIRST = "first"  # no row under the key
-    NEXT_ATTEMPT = "next_attempt"  # this generation's latest attempt did nothing
+    NEXT_ATTEMPT = "next_attempt"  # this generation's latest attempt did nothing, or may be repeated
     NEXT_GENERATION = "next_generation"  # the generation before is final and its window over
 
 
@@ -76,7 +76,7 @@ def kind_of(claim: Claim) -> ClaimKind:
     """The guard that *claim* needs. A generation begins with attempt 1."""
     if claim.after is None:
         return ClaimKind.FIRST
-    return ClaimKind.NEXT_ATTEMPT if claim.entry.attempt.number > 1 else ClaimKind.NEXT_GENERATION
+    return ClaimKind.NEXT_GENERATION if claim.event is Event.CLAIMED else ClaimKind.NEXT_ATTEMPT
 
 
 def begun(claim: Claim, now: int, before: Entry | None = None) -> Entry:
@@ -90,7 +90,7 @@ def begun(claim: Claim, now: int, before: Entry | None = None) -> Entry:
     return replace(
         draft,
         attempt=attempt,
-        open=(attempt,),
+        open=(*(before.open if before is not None else ()), attempt),
         lease_until=now + claim.lease_us,
         created_at=before.created_at if before is not None else now,
         updated_at=now,
@@ -102,7 +102,9 @@ def begun(claim: Claim, now: int, before: Entry | None = None) -> Entry:
 
 def may_begin_next(row: Entry, claim: Claim) -> bool:
     """Whether *row* is still what the decision to begin another attempt was made on."""
-    return row.status is Status.NOT_EXECUTED and not row.open and row.attempt.token == claim.after
+    if row.status not in sources(claim.event) or row.attempt.token != claim.after:
+        return False
+    return claim.event is not Event.RECLAIMED or not row.open
 
 
 def may_supersede(row: Entry, claim: Claim, now: int) -> bool:
@@ -122,7 +124,7 @@ def is_own(row: Entry | None, claim: Claim) -> bool:
     )
 
 
-def archived(row: Entry, *, now: int, reason: str) -> Trace:
+def archived(row: Entry, event: Event, *, now: int, reason: str) -> Trace:
     """The history row of a next attempt: what the one before it came to."""
     detail = {
         "claimed_at": row.attempt.claimed_at,
@@ -133,7 +135,7 @@ def archived(row: Entry, *, now: int, reason: str) -> Trace:
     }
     return Trace(
         at=now,
-        event=Event.RECLAIMED.value,
+        event=event.value,
         attempt=row.attempt.number,
         token=row.attempt.token,
         from_status=row.status,

@@ -123,7 +123,7 @@ class MemoryLedger:
             return self._insert(guard.begun(claim, now))
         if not guard.may_begin_next(before.entry, claim):
             return None
-        archived = guard.archived(before.entry, now=now, reason=draft.reason)
+        archived = guard.archived(before.entry, claim.event, now=now, reason=draft.reason)
         before.entry = guard.begun(claim, now, before.entry)
         self._history[draft.key_hash, draft.generation].append(archived)
         return before.entry

@@ -41,10 +41,12 @@ _SESSION_SETTINGS: Final = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",  # we are stuck: let the others go on
 }
-# A batch joins a few rows to a table by its primary key. Where the table was small when a statement was first planned,
-# PostgreSQL would keep a plan that scans it until the next ANALYZE.
-_WRITE_SETTINGS: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-_READ_SETTINGS: Final = {"plan_cache_mode": "force_custom_plan"}
+# A batch joins a few rows to a table by its primary key. PostgreSQL takes them for a hundred, and would rather scan a table of
+# some ten thousand rows; and where it was small when a statement was first planned, keep that plan until the next ANALYZE.
+# Reads may scan, for counts.
+_JOIN_SETTINGS: Final = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
+_WRITE_SETTINGS: Final = {**_JOIN_SETTINGS, "enable_seqscan": "off"}
+_READ_SETTINGS: Final = {**_JOIN_SETTINGS, "plan_cache_mode": "force_custom_plan"}
 
 _ABOUT: Final = """
 SELECT pg_backend_pid() AS pid, current_setting('server_version_num')::int / 10000 AS version,

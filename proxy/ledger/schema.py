@@ -56,9 +56,9 @@ def check_state(connection: sa.Connection) -> None:
 def upgrade_on(connection: sa.Connection) -> None:
     """Bring the database behind *connection*, which is in a transaction, to the revision that this program needs."""
     import alembic.command  # noqa: PLC0415 - slow to load, and only an upgrade needs it
-    import alembic.config  # noqa: PLC0415
+    import alembic.config  # noqa: PLC0415 - as above
 
-    import migrations  # noqa: PLC0415
+    import migrations  # noqa: PLC0415 - as above
 
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))

@@ -80,7 +80,7 @@ class Statements:
     read: str  # keys -> latest generation of each, with its answer
     lock: str  # key_hash, generation -> that row with its answer, locked until the transaction ends
     answer: str  # see answer_parameters
-    now: str | None  # stamp -> ledger time; None where the process tells it
+    now: str | None  # stamp -> ledger time, what the clock itself says; None where the process tells it
     mark: str  # ledger time as text, ledger time
     answers_as_columns: bool  # one statement with a list for each column, instead of one execution for each row
 
@@ -112,9 +112,11 @@ def _sqlite() -> Statements:
 def _postgresql() -> Statements:
     mark = "SELECT value::bigint FROM meta WHERE name = 'clock'"
 
+    def wall(offset: int) -> str:
+        return f"(extract(epoch FROM clock_timestamp()) * 1000000)::bigint + ${offset}::bigint"
+
     def time(offset: int, floor: int) -> str:
-        wall = f"(extract(epoch FROM clock_timestamp()) * 1000000)::bigint + ${offset}::bigint"
-        return f"greatest({wall}, ${floor}::bigint, ({mark}))"
+        return f"greatest({wall(offset)}, ${floor}::bigint, ({mark}))"
 
     def unfolded(fields: Mapping[str, str]) -> str:
         typed = ", ".join(f"{name} {kind}" for name, kind in fields.items())
@@ -130,7 +132,7 @@ def _postgresql() -> Statements:
         lock=f"SELECT {_WITH_ANSWER} FROM entry {_JOIN_ANSWER} "
         "WHERE entry.key_hash = $1::uuid AND entry.generation = $2 FOR UPDATE OF entry",
         answer=f"{_ANSWER_INTO} SELECT * FROM unnest({columns}) {_ANSWER_AGAIN}",
-        now=f"SELECT {time(1, 2)}",
+        now=f"SELECT {time(1, 2)}, {wall(1)}",
         mark="UPDATE meta SET value = $1 WHERE name = 'clock' AND value::bigint < $2",
         answers_as_columns=True,
     )

@@ -69,8 +69,9 @@ def read_time(connection: sa.Connection, statements: Statements, clock: LedgerCl
     stamp = clock.stamp()
     if statements.now is None:
         return clock.now()
-    at: int = connection.exec_driver_sql(statements.now, stamp).scalar_one()
-    clock.observe(at, stamp)
+    at: int
+    at, reading = connection.exec_driver_sql(statements.now, stamp).one()
+    clock.observe(at, stamp, reading=reading)
     return at
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proxy.core.model import FINAL, Entry, KeyHash, Status, Token
+from proxy.core.model import FINAL, Entry, KeyHash, Token
 from proxy.core.ports import Claim, Landed, Write
 from proxy.core.reasons import Reason
 from proxy.core.states import Event, Evidence, IllegalTransition
@@ -199,6 +199,7 @@ class Transaction:
 
     def _store_mark(self) -> None:
         if self._seen and self._clock.is_mark_due(self._seen):
+            self._now()  # a clock that stepped back is noticed here, at the latest
             self._connection.exec_driver_sql(self._sql.mark, (str(self._seen), self._seen))
             self._outcome.mark = self._seen
 
@@ -221,21 +222,15 @@ class Transaction:
     def _next_attempt(self, claim: Claim) -> Entry | None:
         """See :func:`guard.may_begin_next`. ``superseded`` is asked too: a newer generation locks the row before it is judged."""
         row = self._lock(claim.entry.key_hash, claim.entry.generation)
-        if row is None:
+        if row is None or not guard.may_begin_next(row, claim):
             return None
         now = self._now()
         entry = guard.begun(claim, now, row)
         table = tables.entry.c
-        where = (
-            table.token == claim.after,
-            table.status == Status.NOT_EXECUTED.value,
-            table.is_open.is_(False),
-            table.earlier.is_(None),
-            table.superseded.is_(False),
-        )
-        if not self._update(entry, *where, **changed_columns(entry)):
+        still = (table.token == claim.after, table.status == row.status.value, table.superseded.is_(False))
+        if not self._update(entry, *still, **changed_columns(entry)):
             return None
-        self._trace(entry, guard.archived(row, now=now, reason=entry.reason))
+        self._trace(entry, guard.archived(row, claim.event, now=now, reason=entry.reason))
         return entry
 
     def _next_generation(self, claim: Claim) -> Entry | None:

@@ -87,7 +87,7 @@ class Proxy:
         self._exchange = Exchange(
             ledger=ledger, upstream=self._upstream, clock=world.clock, ids=world.ids, checkpoints=world.checkpoints,
             observer=world.metrics, rules=policy.ledger, watch=self._watch,
-            secrets=Secrets(key=ledger.meta.key_secret, fingerprint=ledger.meta.fingerprint_secret),
+            secrets=Secrets(key=ledger.meta.key_secret, fingerprint=ledger.meta.fingerprint_secret), chance=random.random,
         )  # fmt: skip
         passing = Passing(upstream=self._upstream, clock=world.clock, observer=world.metrics)
         self._front = Front(policy, exchange=self._exchange, passing=passing, observer=world.metrics)
@@ -110,7 +110,9 @@ class Proxy:
             self._policy, reader=reader, ledger=self._ledger, metrics=self._world.metrics, clock=self._world.clock,
             is_draining=lambda: self._front.is_draining,
         )  # fmt: skip
-        self._admin = web.AppRunner(admin.application(), access_log=None, handle_signals=False)
+        self._admin = web.AppRunner(
+            admin.application(), access_log=None, handle_signals=False, shutdown_timeout=LAST_WORDS_SECONDS
+        )
         await self._admin.setup()
         await web.TCPSite(self._admin, *self._policy.server.admin_listen).start()
         self.admin_listen = self._admin.addresses[0][:2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -16,7 +17,7 @@ from proxy.server.framing import Answer, frame
 from proxy.server.front import Front, Outcome, refusal
 from proxy.server.incoming import BodyBroken, Incoming
 from proxy.server.problems import render
-from proxy.server.wire import Listener, RequestBody, Written, abort, write
+from proxy.server.wire import Listener, RequestBody, Written, write
 from proxy.telemetry.log import Log
 from proxy.telemetry.metrics import Metrics
 
@@ -59,7 +60,8 @@ class DataHandler:
         if why:
             problem = refusal(Reason.REQUEST_INVALID, f"The request is not valid HTTP/1.1: {why}. Nothing was sent.")
         else:
-            problem = refusal(Reason.INTERNAL_ERROR, "The proxy failed; whether anything was sent is not known.")
+            problem = refusal(Reason.INTERNAL_ERROR, "The proxy failed; the request may have been sent all the same.")
+            problem = replace(problem, facts=replace(problem.facts, sent=True))  # nobody knows: the careful word
         answer = self._answer(Outcome(problem))
         framed = frame(answer, method=request.method, is_http_10=False, keep_alive=False)
         self._note(request, Outcome(problem), answer.status, seconds=0.0)
@@ -113,7 +115,6 @@ class DataHandler:
         finally:
             if isinstance(told, Passed):
                 await told.close()
-        abort(request)
         return Written(keep_alive=False)
 
     def _abandon(self, request: web.BaseRequest, started: float) -> None:

@@ -149,7 +149,7 @@ async def _write_stream(connection: Connection, wire: Wire, body: AsyncIterator[
             return
         if wire.chunked:
             connection.write(LAST_CHUNK)
-        connection.request_written = True
+        connection.request_written = connection.failure is None
     except Exception as error:  # noqa: BLE001 - whatever the caller's stream raises cuts the request short; send() tells
         connection.fail("error", f"the request's body broke off: {error!r}")
     finally:

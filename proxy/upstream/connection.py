@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
         self._used = False
+        self._is_over = False
         self._reading_paused = False
         self._writing_paused = False
         self._answer_waiter: asyncio.Future[None] | None = None
@@ -60,7 +61,7 @@ class Connection(asyncio.Protocol):
 
         Not the kernel's on a fresh TLS connection: there session tickets may wait, which are nobody's answer.
         """
-        if self._transport is None or self._transport.is_closing():
+        if self._is_over or self._transport is None or self._transport.is_closing():
             return False
         if self._tls is not None and not self._used:
             return True
@@ -102,7 +103,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes | memoryview) -> None:
         """Hand *data* to the transport; nothing if the connection is gone."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._is_over:
             self._transport.write(data)
 
     async def has_room(self) -> bool:
@@ -135,11 +136,19 @@ class Connection(asyncio.Protocol):
             await self._answer_waiter
         piece = reader.take()
         if self._reading_paused and reader.buffered < BUFFERED_BYTES_MAX // 4:
-            self._reading_paused = False
             self._heard_at = self._loop.time()
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.resume_reading()
+            self._resume_reading()
         return piece
+
+    def _pause_reading(self) -> None:
+        self._reading_paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        self._reading_paused = False
+        if self._transport is not None and not self._is_over and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def wait_for_each_piece(self, seconds: float) -> None:
         """From now on no deadline bounds the answer as a whole, but *seconds* bound each silence of the server."""
@@ -177,8 +186,7 @@ class Connection(asyncio.Protocol):
         self._stop_clock()
         self._reader = None
         if self._reading_paused:
-            self._reading_paused = False
-            transport.resume_reading()
+            self._resume_reading()
         return True
 
     def close(self) -> None:
@@ -187,16 +195,28 @@ class Connection(asyncio.Protocol):
 
     def fail(self, kind: str, detail: str) -> None:
         """Close, and keep the reason unless there is one already or the answer is whole."""
-        if self.failure is None and not (self._reader is not None and self._reader.complete):
-            self.failure = Failure(kind, detail)
-        self._stop_clock()
+        self._end(kind, detail)
         if self._transport is not None:
             self._transport.abort()
-        self._wake()
 
     async def wait_closed(self) -> None:
         """Wait until the socket is closed."""
         await asyncio.shield(self._closed)
+
+    def _fail_in_callback(self, kind: str, detail: str) -> None:
+        """As :meth:`fail`; asyncio's TLS goes on working after it called us, and can't bear an abort until it returned."""
+        self._end(kind, detail)
+        if self._transport is not None and self._tls is not None:
+            self._loop.call_soon(self._transport.abort)
+        elif self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, kind: str, detail: str) -> None:
+        if self.failure is None and not (self._reader is not None and self._reader.complete):
+            self.failure = Failure(kind, detail)
+        self._is_over = True
+        self._stop_clock()
+        self._wake()
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -218,13 +238,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called with bytes, decrypted."""
         if self._reader is None:
-            self.close()
+            self._fail_in_callback("protocol", "bytes that nobody asked for")
         elif self.failure is None:
             self._heard_at = self._loop.time()
             self._feed(data)
-            if self._reader.buffered > BUFFERED_BYTES_MAX and not self._reading_paused and self._transport is not None:
-                self._reading_paused = True
-                self._transport.pause_reading()
+            if self._reader.buffered > BUFFERED_BYTES_MAX and not self._reading_paused and not self._is_over:
+                self._pause_reading()
 
     def eof_received(self) -> None:
         """Called when the server ended its side; asyncio's TLS also calls it when the stream was cut."""
@@ -255,21 +274,21 @@ class Connection(asyncio.Protocol):
             try:
                 self._reader.feed(data)
             except BrokenAnswer as error:
-                self.fail("protocol", str(error))
+                self._fail_in_callback("protocol", str(error))
             else:
                 if self._reader.surplus:
-                    self.fail("protocol", "bytes after the end of the answer")
+                    self._fail_in_callback("protocol", "bytes after the end of the answer")
                 self._wake()
 
     def _lose(self, error: Exception | None) -> None:
         if error is None:
-            self.fail("closed", "the server closed the connection")
+            self._fail_in_callback("closed", "the server closed the connection")
         elif isinstance(error, TimeoutError):
-            self.fail("timeout", "the network took nothing for too long")
+            self._fail_in_callback("timeout", "the network took nothing for too long")
         elif isinstance(error, ConnectionError):
-            self.fail("reset", str(error))
+            self._fail_in_callback("reset", str(error))
         else:
-            self.fail("error", str(error) or type(error).__name__)
+            self._fail_in_callback("error", str(error) or type(error).__name__)
 
     def _is_cut(self) -> bool:
         """True if a TLS stream ended without close_notify (RFC 9112 9.8): its end may be somebody else's doing."""

@@ -16,6 +16,11 @@ WARNINGS = {
         "server: {tls: {cert: config.yaml, key: config.yaml}}\n" + HEAD,
         ["1: server.tls: is checked, but has no effect yet (the data listener speaks plain HTTP)"],
     ),
+    "several processes": (
+        "server: {workers: 2}\nledger: {url: 'postgresql://h/d'}\n" + HEAD,
+        ["1: server.workers: is checked, but has no effect yet (one process serves)"],
+    ),
+    "one process": ("server: {workers: 1}\n" + HEAD, []),
     "observe": (
         HEAD + "    mode: observe\n",
         [

@@ -156,7 +156,7 @@ def reclaim(entry: Entry, **fields: Any) -> Claim:
     attempt = Attempt(entry.attempt.number + 1, new_token(), 1, 2)
     begun = begin(replace(entry, **fields), Event.RECLAIMED, attempt, reason=Reason.RETRIED)
     assert begun is not None
-    return Claim(begun, LEASE, QUIET, after=entry.attempt.token, window_us=HOUR)
+    return Claim(begun, LEASE, QUIET, Event.RECLAIMED, after=entry.attempt.token, window_us=HOUR)
 
 
 def next_generation(entry: Entry, window_us: int = HOUR) -> Claim:

@@ -85,7 +85,8 @@ async def test_the_clocks_mark_is_stored_at_most_once_a_second(database):
     assert work.take() == {"claim": 1, "commit": 1}
     database.clock.advance(2 * SECOND)
     await begun(database)
-    assert work.take() == {"claim": 1, "mark": 1, "commit": 1}
+    reading = {"now": 1} if database.engine == "postgresql" else {}
+    assert work.take() == {"claim": 1, "mark": 1, **reading, "commit": 1}
 
 
 async def test_what_queues_while_a_batch_runs_is_the_next_batch(database):

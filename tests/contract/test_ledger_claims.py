@@ -218,7 +218,7 @@ async def test_a_next_generation_without_a_window_loses(bench):
     entry = await begun(bench, Status.SUCCEEDED)
     bench.clock.advance(2 * HOUR)
     wish = next_generation(entry)
-    assert not (await bench.ledger.claim(Claim(wish.entry, LEASE, QUIET, after=wish.after))).landed
+    assert not (await bench.ledger.claim(Claim(wish.entry, LEASE, QUIET, wish.event, after=wish.after))).landed
 
 
 async def test_of_forty_concurrent_next_generations_one_wins(bench):

@@ -38,7 +38,7 @@ def test_database_time_is_moved_on_by_the_boot_clock_between_readings():
 
 
 def test_database_time_that_steps_back_is_not_taken_for_a_reading():
-    """The statement answers with the floor then; time goes on from the last real reading."""
+    """The statement answers with the floor then; time goes on from the last real reading, until there is one again."""
     clock = TurnedClock()
     ledger_clock = DatabaseClock(clock)
     ledger_clock.observe(5 * HOUR, ledger_clock.stamp())
@@ -49,6 +49,27 @@ def test_database_time_that_steps_back_is_not_taken_for_a_reading():
     assert ledger_clock.now() == told
     clock.advance(MINUTE)
     assert ledger_clock.now() == told + MINUTE
+    stamp = ledger_clock.stamp()
+    ledger_clock.observe(stamp[-1], stamp, reading=4 * HOUR)
+    clock.advance(MINUTE)
+    assert ledger_clock.now() == told + MINUTE
+    clock.advance(HOUR + 2 * MINUTE)
+    assert ledger_clock.now() == told + 2 * MINUTE
+
+
+def test_a_boot_clock_that_is_fast_does_not_carry_ledger_time_away():
+    """What it got ahead by between two readings is waited for, not built upon."""
+    clock = TurnedClock()
+    ledger_clock = DatabaseClock(clock)
+    ledger_clock.observe(HOUR, ledger_clock.stamp())
+    real = HOUR
+    for _ in range(100):
+        clock.advance(MINUTE + SECOND)
+        real += MINUTE
+        ledger_clock.now()
+        stamp = ledger_clock.stamp()
+        ledger_clock.observe(max(real, stamp[-1]), stamp, reading=real)
+    assert real <= ledger_clock.now() <= real + 2 * SECOND
 
 
 def test_a_slower_database_clock_is_followed_without_stepping_back():

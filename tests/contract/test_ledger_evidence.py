@@ -207,6 +207,21 @@ async def test_a_no_of_the_earlier_attempt_leaves_the_running_one_in_flight(benc
     assert repeated == landed
 
 
+async def test_a_late_no_of_an_earlier_attempt_does_not_replace_the_latest_ones_answer(bench):
+    entry = await doubtful(bench)
+    await bench.ledger.record(write(entry, Event.ANSWER_LOST, answer=answer(2, 500)))
+    late = await bench.ledger.record(write(entry, Event.TURNED_AWAY, token=entry.open[0].token, answer=answer(1, 429)))
+    assert late.landed and late.entry.open == (entry.attempt,)
+    assert late.entry.answer == answer(2, 500) == (await stored(bench, entry)).answer
+
+
+async def test_what_one_attempt_was_told_is_not_a_repetition_for_another(bench):
+    entry = await doubtful(bench)
+    await bench.ledger.record(write(entry, Event.TURNED_AWAY))
+    other = await bench.ledger.record(write(entry, Event.TURNED_AWAY, token=new_token()))
+    assert not other.landed
+
+
 async def test_the_answer_of_an_earlier_attempt_stands_if_it_was_final(bench):
     entry = await doubtful(bench)
     landed = await bench.ledger.record(write(entry, Event.ANSWERED, token=entry.open[0].token, answer=answer(1)))
@@ -404,6 +419,13 @@ async def test_a_touch_moves_on_the_time_of_the_last_request_and_nothing_else(be
     row = await stored(bench, entry)
     assert row == replace(entry, last_request_at=row.last_request_at)
     assert row.last_request_at >= entry.last_request_at + MINUTE
+
+
+async def test_a_touch_never_takes_the_time_back(database):
+    entry = await begun(database, Status.SUCCEEDED)
+    await database.execute("UPDATE entry SET last_request_at = last_request_at + 3600000000")
+    await database.ledger.touch(entry.key_hash, 1)
+    assert (await stored(database, entry)).last_request_at == entry.last_request_at + HOUR
 
 
 async def test_a_touch_of_nothing_is_no_error(bench):

@@ -321,18 +321,26 @@ async def test_no_connection_is_left_checked_out(on_postgresql):
 
 
 HOT = ("claim", "record", "read", "touch")
+COPIES = """
+INSERT INTO entry
+SELECT (json_populate_record(entry, json_build_object('key_hash', gen_random_uuid()))).* FROM entry, generate_series(1, 20000)
+"""
 
 
+@pytest.mark.parametrize("copies", [None, COPIES])
 @pytest.mark.parametrize("name", HOT)
-async def test_the_hot_statements_go_by_the_primary_key(on_postgresql, name):
-    """Planned on an empty table, as they are for a new ledger."""
-    statements = on_postgresql.ledger.store.statements
-    text = getattr(statements, name)
+async def test_the_hot_statements_go_by_the_primary_key(on_postgresql, name, copies):
+    """On an empty table, as they are planned for a new ledger, and on one that could as well be scanned."""
+    store = on_postgresql.ledger.store
+    if copies is not None:
+        await begun(on_postgresql)
+        await on_postgresql.execute(copies)
+    text = getattr(store.statements, name)
     parameters = ("[]",) if name == "read" else ("[]", 0, 0)
 
     def explain(connection):
         return [row[0] for row in connection.exec_driver_sql(f"EXPLAIN {text}", parameters).all()]
 
-    plan = "\n".join(await on_postgresql.ledger.store.write(explain))
+    plan = "\n".join(await (store.read if name == "read" else store.write)(explain))
     assert "pk_entry" in plan
     assert "Seq Scan on entry" not in plan

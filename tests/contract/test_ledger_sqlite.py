@@ -295,6 +295,18 @@ async def test_a_read_waits_for_no_write(on_sqlite):
     assert seen == [entry]
 
 
+async def test_a_write_has_its_lock_before_it_looks(on_sqlite):
+    """Else what it read could have changed by the time it writes, and its commit would be refused."""
+
+    def work(_connection):
+        other = sqlite3.connect(on_sqlite.ledger.store.path, timeout=0, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+
+    await on_sqlite.ledger.store.write(work)
+
+
 async def test_a_disk_that_is_full_fails_the_batch_and_not_the_ledger(on_sqlite):
     pages = (await on_sqlite.rows("PRAGMA page_count"))[0][0]
     await on_sqlite.ledger.store.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar())

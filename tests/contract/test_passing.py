@@ -118,7 +118,7 @@ async def test_a_send_that_failed_is_told_by_how_far_it_got(
     with RawServer(script or dropping) as server:
         port = server.port if script is not None else refused_port()
         async with Bench(port) as bench:
-            told = await bench.run(method, Reason.NO_KEY, operation=operation())
+            told = await bench.run(method, Reason.NO_KEY, operation=operation(timeout=QUICK))
     assert isinstance(told, Problem)
     reason, sent, retry_after, error = expected
     assert (told.reason, told.facts.sent, told.retry_after) == (reason, sent, retry_after)

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from proxy.upstream import pool
+from proxy.upstream.connection import BUFFERED_BYTES_MAX
 from tests.support.raw_server import OK, Peer, RawServer, serve_forever
-from tests.support.upstream_kit import on_each_loop, route_to, sending_to
+from tests.support.upstream_kit import on_each_loop, read, route_to, sending_to
 
 UNASKED = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -87,6 +88,31 @@ async def test_a_connection_whose_request_has_not_all_left_is_not_kept():
             assert opened[0].request_written
             assert len(sender.client._pool) == 0
             go_on.set()
+
+
+@on_each_loop
+async def test_a_deadline_that_was_met_does_not_end_the_connection_later():
+    with RawServer(serve_forever) as server:
+        async with sending_to(server.port) as sender:
+            await sender.exchange(seconds=0.3)
+            await asyncio.sleep(0.4)
+            await sender.exchange()
+
+        assert server.connections == 1
+
+
+@on_each_loop
+async def test_a_connection_whose_reading_was_paused_is_read_again():
+    size = BUFFERED_BYTES_MAX + 1  # the last byte is the one too many
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size)
+    with RawServer(lambda peer: serve_forever(peer, answer)) as server:
+        async with sending_to(server.port) as sender:
+            for _ in range(2):
+                reply = await sender.send()
+                await server.until(lambda reply=reply: reply._reader.complete)
+                assert len(await read(reply)) == size
+
+        assert server.connections == 1
 
 
 @on_each_loop

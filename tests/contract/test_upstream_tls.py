@@ -240,9 +240,7 @@ async def test_an_idle_tls_connection_that_ended_is_not_used_again(loop_knows, a
         peer.answer()
         if peer.number == 1:
             happen.wait(5)
-            with contextlib.suppress(OSError):
-                peer._sock.settimeout(0.01)
-                peer._sock.unwrap()
+            peer.notify()
             happened.set()
         peer.read_rest()
 
@@ -305,17 +303,86 @@ async def test_a_slow_reader_gets_all_that_came_before_the_end(end, size, author
     assert total == size
 
 
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 350000\r\n"], ids=["until the end", "a length"])
 @on_each_loop
-async def test_a_slow_reader_of_a_body_that_ends_with_the_connection_gets_it_whole(authority):
+async def test_what_comes_with_the_end_while_the_reader_is_slow_is_not_lost(framing, authority):
+    paused = threading.Event()
+
     def play(peer: Peer) -> None:
-        peer.answer(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(600_000))
+        peer.answer(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n" + bytes(300_000))
+        paused.wait(5)
+        peer.send(bytes(50_000))
         peer.close()
 
     with RawServer(play, tls=authority.server_context(HOST)) as server:
         async with calling(server, authority) as sender:
             reply = await sender.send()
-            await asyncio.sleep(0.1)
-            assert len(await read(reply)) == 600_000
+            await server.until(lambda: reply._connection._reading_paused)
+            paused.set()
+            await asyncio.sleep(0.1)  # the loop meets the rest and the end
+            assert len(await read(reply)) == 350_000
+
+
+@on_each_loop
+async def test_an_end_over_tls_counts_before_the_connection_is_closed(authority):
+    """The abort waits until asyncio's TLS has returned; no request may slip in between."""
+    with RawServer(serve_forever, tls=authority.server_context(HOST)) as server:
+        async with calling(server, authority) as sender:
+            await sender.exchange()
+            connection = sender.client._pool.take(sender.route)
+            connection.data_received(b"x")
+
+            assert not connection.is_untouched()
+
+
+@pytest.mark.parametrize("size", [0, 600_000])
+@on_each_loop
+async def test_surplus_before_the_end_of_a_tls_connection(size, authority):
+    def play(peer: Peer) -> None:
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size) + b"surplus")
+        peer.close()
+
+    with RawServer(play, tls=authority.server_context(HOST)) as server:
+        async with calling(server, authority) as sender:
+            reply = await sender.send()
+            await asyncio.sleep(0.05)
+            assert len(await read(reply)) == size
+            assert sender.idle() == 0
+
+
+@on_each_loop
+async def test_a_malformed_head_over_tls(authority):
+    def play(peer: Peer) -> None:
+        peer.answer(b"HTTP/9 200 OK\r\n\r\n")
+        peer.close()
+
+    with RawServer(play, tls=authority.server_context(HOST)) as server:
+        async with calling(server, authority) as sender:
+            with pytest.raises(SendFailed) as failed:
+                await sender.send()
+
+    assert (failed.value.phase, failed.value.kind) == (Phase.WAIT, "protocol")
+
+
+@on_each_loop
+async def test_bytes_on_an_idle_tls_connection(authority):
+    go_on = threading.Event()
+
+    def play(peer: Peer) -> None:
+        peer.answer()
+        if peer.number == 1:
+            go_on.wait(5)
+            peer.send(OK)
+        peer.read_rest()
+
+    with RawServer(play, tls=authority.server_context(HOST)) as server:
+        async with calling(server, authority) as sender:
+            await sender.exchange()
+            go_on.set()
+            await server.until(lambda: sender.idle() == 0)
+            assert await sender.exchange() == (200, b"ok")
+
+        assert (server.connections, server.begun) == (2, 2)
 
 
 def test_a_context_trusts_nobody_by_default():

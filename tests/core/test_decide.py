@@ -17,7 +17,9 @@ from proxy.core.decide import (
     on_arrival,
 )
 from proxy.core.model import Entry, Status
+from proxy.core.policy import Native
 from proxy.core.reasons import Reason
+from proxy.core.settle import Moment
 from tests.core.builders import SECOND, START, entry, native, operation
 
 HOUR = 3_600 * SECOND
@@ -64,7 +66,14 @@ CASES: dict[str, tuple[Entry | None, tuple[str, str | None, int], dict[str, Any]
     "an unclear outcome that nothing can tell is held":
         (entry(Status.AMBIGUOUS), (SAME, None, 1), {}, (Kind.REFUSE, Reason.NOTHING_CAN_TELL)),
     "an unclear outcome under a native key is not known yet":
-        (entry(Status.AMBIGUOUS), (SAME, None, 1), {"native": native()}, (Kind.REFUSE, Reason.OUTCOME_UNKNOWN)),
+        (entry(Status.AMBIGUOUS, outgoing_key="out"), (SAME, None, 1), {"native": native(), "settle_by": ("resend",)},
+         (Kind.REFUSE, Reason.OUTCOME_UNKNOWN)),
+    "a provider that refuses a key in progress may be asked again at once":
+        (entry(Status.AMBIGUOUS, outgoing_key="out"), (SAME, None, 1),
+         {"native": native(locks=True), "settle_by": ("resend",)}, (Kind.RESEND, Reason.RESENT)),
+    "another body is never sent again under the same key":
+        (entry(Status.AMBIGUOUS, outgoing_key="out"), (OTHER, None, 1),
+         {"native": native(locks=True), "settle_by": ("resend",)}, (Kind.REFUSE, Reason.KEY_REUSED)),
     "an unclear outcome that a look-up can tell is not known yet":
         (entry(Status.AMBIGUOUS), (SAME, None, 1), {"can_look_up": True}, (Kind.REFUSE, Reason.OUTCOME_UNKNOWN)),
     "an unclear outcome stays so for ever":
@@ -81,10 +90,18 @@ CASES: dict[str, tuple[Entry | None, tuple[str, str | None, int], dict[str, Any]
 }  # fmt: skip
 
 
+def arriving(
+    seconds: int, fingerprint: str = SAME, credential: str | None = None, native: Native | None = None
+) -> Arrival:
+    """A request *seconds* after the start, to a process that has just learnt of the key."""
+    moment = Moment(now=START + seconds * SECOND, boot=1000.0, first_read={}, by_caller=True)
+    return Arrival(fingerprint=fingerprint, credential=credential, native=native, moment=moment)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_request_is_decided_on(name: str) -> None:
     row, (fingerprint, credential, seconds), rule, expected = CASES[name]
-    arrival = Arrival(fingerprint=fingerprint, credential=credential, now=START + seconds * SECOND)
+    arrival = arriving(seconds, fingerprint, credential, rule.get("native"))
 
     decision = on_arrival(row, arrival, operation(**rule))
 
@@ -92,7 +109,7 @@ def test_a_request_is_decided_on(name: str) -> None:
 
 
 def test_a_new_generation_follows_the_last() -> None:
-    arrival = Arrival(fingerprint=SAME, credential=None, now=START + HOUR)
+    arrival = arriving(3600)
 
     assert on_arrival(entry(Status.SUCCEEDED, generation=4), arrival, operation(window_us=HOUR)) == Decision(
         Kind.CLAIM, Reason.WINDOW_OVER, generation=5
@@ -100,7 +117,7 @@ def test_a_new_generation_follows_the_last() -> None:
 
 
 def test_a_busy_provider_says_when() -> None:
-    arrival = Arrival(fingerprint=SAME, credential=None, now=START + SECOND)
+    arrival = arriving(1)
     decision = on_arrival(entry(Status.NOT_EXECUTED, retry_at=START + 5 * SECOND), arrival, operation())
 
     assert decision.seconds == 4.0

@@ -186,7 +186,7 @@ def stage(*, concurrency: int = 100, max_stored_answer: int = 1024, ledger: Any 
             url="", retention_entry_us=90 * DAY_US, retention_answer_us=90 * DAY_US, max_stored_answer=max_stored_answer
         ),
         secrets=Secrets(ledger.meta.key_secret, ledger.meta.fingerprint_secret),
-        watch=Watch(ledger, lambda: 0.5),
+        watch=Watch(ledger, lambda: 0.5), chance=lambda: 0.5,
     )  # fmt: skip
     chosen = operation(**{"timeout": Timeouts(1.0, 2.0), **rule})
     return Stage(exchange, ledger, provider, clock, observer, chosen, replace(PROVIDER, concurrency=concurrency))

@@ -56,14 +56,15 @@ def computed_key(*texts: str) -> KeyRule:
 
 def native(**fields: Any) -> Native:
     """A native key in a header, remembered for a day."""
-    return Native(**{"place": Place("header", "Idempotency-Key"), "retention_us": DAY_US, "locks": True, **fields})
+    return Native(**{"place": Place("header", "Idempotency-Key"), "retention_us": DAY_US, **fields})
 
 
 def operation(name: str = "charge", match: str = "POST /charges", **fields: Any) -> Operation:
-    """An operation that wants the caller's key, with nothing else."""
+    """An operation that wants the caller's key; with a native key it is settled by asking again, as by default."""
+    fields.setdefault("settle_by", ("resend",) if fields.get("native") is not None else ())
     return Operation(
-        id=name, name=name, patterns=(compile_pattern(match),), timeout=fields.pop("timeout", TIMEOUTS),
-        **{"key": given_key(), "wait_seconds": 2.0, **fields},
+        id=name, name=name, patterns=(compile_pattern(match),),
+        **{"key": given_key(), "wait_seconds": 2.0, "timeout": TIMEOUTS, **fields},
     )  # fmt: skip
 
 

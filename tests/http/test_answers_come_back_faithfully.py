@@ -130,7 +130,7 @@ async def test_interim_answers_end_nothing(tmp_path: Path) -> None:
 
 
 UNFRAMED = {
-    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    "chunked": b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
     "until the end of the connection": b"HTTP/1.1 200 OK\r\n\r\nabcde",
 }
 

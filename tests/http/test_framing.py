@@ -36,6 +36,14 @@ CASES: dict[str, tuple[Answer, dict[str, object], bytes, dict[str, object]]] = {
     "a stream without": (
         Answer(200, (), STREAM), {}, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", {"body": STREAM, "chunked": True},
     ),
+    "a stream with two lengths": (
+        Answer(200, ((b"Content-Length", b"5"), (b"content-length", b"6")), STREAM), {},
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", {"body": STREAM, "chunked": True},
+    ),
+    "a stream with a length that is none": (
+        Answer(200, ((b"Content-Length", b"-5"),), STREAM), {},
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", {"body": STREAM, "chunked": True},
+    ),
     "a stream without, to HTTP/1.0": (
         Answer(200, (), STREAM), {"is_http_10": True}, b"HTTP/1.1 200 OK\r\n\r\n", {"body": STREAM, "is_last": True},
     ),

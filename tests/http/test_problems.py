@@ -11,14 +11,18 @@ from typing import Any
 
 import pytest
 
-from proxy.core.policy import ANSWER_NAMES, Answers, Caller, Operation, Policy, Timeouts
+from proxy.core.policy import ANSWER_NAMES, Answers, Caller, Operation, Policy, Store, Timeouts
 from proxy.core.reasons import Reason
+from proxy.server import wire
 from proxy.server.front import Front, refusal
 from proxy.server.problems import render
 from tests.http.kit import Answer, Running, ask, native, operation, policy, provider, proxying, request, talking
 from tests.support.raw_server import Peer, RawServer, refused_port
 
 QUICK = Timeouts(connect_seconds=0.2, total_seconds=0.4)
+
+
+SOME = "some"  # Retry-After is there, and how long it says is another test's business
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,11 @@ def check(answer: Answer, problem: Problem) -> None:
         assert answer.get(f"dedup-{name}") == members[name]
     assert (members["sent"], members["executed"]) == (problem.sent, problem.executed)
     assert members["reason"] == (problem.reason or problem.slug)
-    assert (answer.get("retry-after"), members["retryable"]) == (problem.retry_after, problem.retry_after is not None)
+    assert members["retryable"] is (answer.get("retry-after") is not None)
+    if problem.retry_after == SOME:
+        assert int(answer.get("retry-after") or 0) >= 1
+    else:
+        assert answer.get("retry-after") == problem.retry_after
     assert answer.get("dedup-entry") == members["entry"]
     if members["entry"] is None:
         assert members["instance"].startswith("urn:dedup-proxy:request:")
@@ -128,7 +136,7 @@ def dropping(peer: Peer) -> None:
 
 
 AMBIGUOUS = {
-    "settling can tell": (operation(native=native()), "outcome-unknown", "outcome-unknown", "5"),
+    "settling can tell": (operation(native=native()), "outcome-unknown", "outcome-unknown", SOME),
     "nothing can tell": (operation(), "outcome-held", "nothing-can-tell", None),
 }
 
@@ -182,6 +190,30 @@ async def test_the_same_key_with_another_body(tmp_path: Path) -> None:
             await ask(run.port, request())
             answer = await ask(run.port, request(body=b"{}"))
     check(answer, Problem(status=422, slug="key-reused", names=KEYED))
+
+
+KEPT = {
+    "a success": (b"200 OK", "yes", "succeeded"),
+    "a final no": (b"402 Payment Required", "no", "rejected"),
+}
+
+
+@pytest.mark.parametrize(("line", "executed", "status"), KEPT.values(), ids=KEPT)
+async def test_the_answer_is_withheld(line: bytes, executed: str, status: str, tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 " + line + b"\r\nContent-Length: 2\r\n\r\nok"
+    rule = operation(store=Store(answer="none"))
+    with RawServer(lambda peer: peer.answer(answer) and None) as server:
+        async with proxying(policy(provider(server.port, operations=(rule,))), tmp_path) as run:
+            first, second = await ask(run.port, request()), await ask(run.port, request())
+    assert (first.body, first.get("dedup-executed")) == (b"ok", executed)
+    names = {**KEYED, "entry_status": status}
+    check(second, Problem(status=409, slug="answer-not-stored", executed=executed, names=names))
+
+
+async def test_a_body_that_stalls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "BODY_IDLE_SECONDS", 0.1)
+    async with proxying(policy(provider(1)), tmp_path) as run:
+        check(await ask(run.port, request()[:-1]), Problem(status=400, slug="request-incomplete", names=CHARGE))
 
 
 async def with_one_running(
@@ -292,7 +324,7 @@ async def test_a_failure_of_the_proxy_itself_is_told_as_one(
     async with proxying(policy(provider(1)), tmp_path) as run:
         answer = await ask(run.port, request())
         assert run.said("request.answered")[0]["reason"] == "internal-error"
-    check(answer, Problem(status=500, slug="internal-error"))
+    check(answer, Problem(status=500, slug="internal-error", sent="yes"))
     assert b"made up" not in answer.body
     assert "made up" in caplog.text
 

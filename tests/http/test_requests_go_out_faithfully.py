@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 from pathlib import Path
 
@@ -101,6 +102,15 @@ async def test_a_chunked_upload_arrives_whole_and_protected_ones_with_their_leng
     assert protected.values(b"transfer-encoding") == []
     assert passed.values(b"transfer-encoding") == [b"chunked"]
     assert b"".join(passed.body.split(b"\r\n")[1::2]) == b"abcde"
+
+
+@pytest.mark.parametrize("path", ["/pay/charges", "/pay/other"])
+async def test_a_zipped_body_stays_zipped(path: str, tmp_path: Path) -> None:
+    body = gzip.compress(b'{"amount": 10}')
+    with RawServer(serve_forever) as server:
+        async with proxying(policy(provider(server.port)), tmp_path) as run:
+            assert (await ask(run.port, request(path, body=body, Content_Encoding="gzip"))).status == 200
+    assert (server.requests[0].body, server.requests[0].values(b"content-encoding")) == (body, [b"gzip"])
 
 
 async def test_the_provider_is_asked_for_the_body_once_and_the_caller_told_to_go_on(tmp_path: Path) -> None:

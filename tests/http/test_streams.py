@@ -249,6 +249,21 @@ async def test_an_unprotected_upload_that_stops_is_told_and_the_provider_gets_no
     assert server.requests == []
 
 
+async def test_a_place_comes_free_with_the_end_of_each_answer_however_it_ends(tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        while True:
+            length = 2 if b"whole" in peer.read_request().line else LARGE
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nok" % length)
+
+    narrow = Timeouts(connect_seconds=0.5, total_seconds=3.0)
+    with RawServer(script) as server:
+        async with proxying(policy(provider(server.port, concurrency=1, timeout=narrow)), tmp_path) as run:
+            for path in ("/pay/whole", "/pay/left", "/pay/whole", "/pay/whole"):
+                async with talking(run.port) as talk:
+                    await talk.send(request(path, method="GET", body=None))
+                    assert (await talk.head()).startswith(b"HTTP/1.1 200")
+
+
 async def test_slow_downloads_take_no_places_from_protected_calls(tmp_path: Path) -> None:
     def script(peer: Peer) -> None:
         if peer.read_request().line.startswith(b"GET"):

@@ -122,11 +122,17 @@ class Peer:
         self._sock.close()
 
     def close(self) -> None:
-        """Close: FIN, or RST if something is unread."""
+        """Close: FIN, or RST if something is unread. Over TLS after a close_notify."""
+        self.notify()
+        self._sock.close()
+
+    def notify(self) -> None:
+        """Send a close_notify over TLS, and don't wait for the client's."""
         if isinstance(self._sock, ssl.SSLSocket):
+            self._sock.settimeout(0)
             with contextlib.suppress(OSError):
                 self._sock.unwrap()
-        self._sock.close()
+            self._sock.settimeout(None)
 
     def close_without_notify(self) -> None:
         """Close without the TLS close_notify."""
