@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.config.checks.operations import quiet
+from proxy.config.compile_lookup import compile_lookup
 from proxy.config.keys import IDEMPOTENCY_KEY, default_source, is_native_place, place_of, tag_place
 from proxy.config.models.operation import Native, Operation, Outcome
 from proxy.config.models.provider import Provider
@@ -24,7 +25,7 @@ from proxy.core.model import Mode
 def compile_operation(rules: Operation) -> policy.Operation:
     """The rule that *rules* mean."""
     native = compile_native(rules.native)
-    lookup = rules.settle.lookup
+    lookup = rules.settle.lookup if "lookup" in settle_by(rules) else None
     return policy.Operation(
         id=str(rules.id or rules.name),
         name=str(rules.name),
@@ -43,7 +44,8 @@ def compile_operation(rules: Operation) -> policy.Operation:
         wait_seconds=rules.wait.seconds,
         timeout=compile_timeout(rules.timeout),
         quiet_seconds=quiet(rules).seconds,
-        can_look_up=lookup is not None and "lookup" in settle_by(rules),
+        lookup=compile_lookup(lookup, rules.body_type) if lookup is not None else None,
+        can_look_up=lookup is not None,
         settle_by=settle_by(rules),
         resend_seconds=rules.settle.resend_for.seconds,
         store=compile_store(rules.store),
@@ -116,8 +118,9 @@ def compile_timeout(rules: Timeout) -> policy.Timeouts:
 
 
 def compile_store(rules: Store) -> policy.Store:
-    """What is kept."""
-    return policy.Store(request=rules.request, answer=rules.answer, redact=tuple(map(str, rules.redact)))
+    """What is kept. What is to be redacted must not be kept whole: until redaction is built, no body is."""
+    answer = "status" if rules.redact and rules.answer == "full" else rules.answer
+    return policy.Store(request=rules.request, answer=answer, redact=tuple(map(str, rules.redact)))
 
 
 def compile_answers(rules: Answers) -> policy.Answers:
@@ -184,7 +187,6 @@ def _later(rules: Operation) -> Mapping[str, Any]:
         "suspect": rules.suspect,
         "deliver_within": rules.deliver_within,
         "facts": rules.facts,
-        "lookup": settle.lookup,
         "resend_for": settle.resend_for,
         "request_life": settle.request_life,
         "unresolved": settle.unresolved,

@@ -11,11 +11,12 @@ from proxy.config.tree import Text
 from proxy.config.values import shown, wrong
 from proxy.core.documents import ANSWER_NAMES, REQUEST_NAMES
 from proxy.core.expressions import WHOLE, Expression, ExpressionInvalid, as_path, compile_expression
+from proxy.core.lookup_request import CALL_NAMES
 from proxy.core.traps import traps, yaml_traps
 
 _REQUEST = (REQUEST_NAMES | {"request"}) - {"attempt", "doubt"}
 _ANSWER = ANSWER_NAMES | {"request"}
-_SETTLING = _REQUEST | {"key", "outgoing_key", "first_sent_at", "last_sent_at", "facts", "response"}
+_SETTLING = _REQUEST | CALL_NAMES
 
 _DASHED_HEADER = re.compile(r"headers\.[A-Za-z0-9_]+-[A-Za-z0-9_-]*")
 _QUOTE = "put the expression in single quotes"
@@ -27,6 +28,7 @@ class Scope(Enum):
     REQUEST = (_REQUEST,)
     ANSWER = (_ANSWER,)
     SETTLING = (_SETTLING,)
+    LOOKED_UP = (_ANSWER | CALL_NAMES,)
     FOUND = (_SETTLING | {"item", "id"},)
     FACTS = (frozenset({"request", "response"}),)
     ITEM = (None,)

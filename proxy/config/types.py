@@ -91,6 +91,9 @@ AnswerExpression = Annotated[Expression, PlainValidator(expressions.expression(S
 SettlingExpression = Annotated[
     Expression, PlainValidator(expressions.expression(Scope.SETTLING)), _string("expression")
 ]
+LookedUpExpression = Annotated[
+    Expression, PlainValidator(expressions.expression(Scope.LOOKED_UP)), _string("expression")
+]
 FoundExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FOUND)), _string("expression")]
 FactExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.FACTS)), _string("expression")]
 ItemExpression = Annotated[Expression, PlainValidator(expressions.expression(Scope.ITEM)), _string("expression")]

@@ -42,11 +42,10 @@ _OPERATION: _Table = {
     ("suspect",): "other keys with the same fingerprint are not noticed",
     ("deliver_within",): "Prefer: respond-async is not honoured",
     ("facts",): "nothing is kept to search for",
-    ("settle", "by"): "ambiguous entries stay until a later version settles them",
     ("settle", "lookup"): "no provider is asked",
-    ("settle", "resend_for"): "nothing is re-sent on the proxy's own initiative",
+    ("settle", "resend_for"): "a call is sent again only while its caller waits, or when it asks again",
     ("native", "hook"): "the operation has no native key",
-    ("store", "redact"): "answers are kept whole",
+    ("store", "redact"): "until it has, only the status and headers of answers are kept",
 }
 
 

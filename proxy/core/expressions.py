@@ -74,7 +74,9 @@ class Expression:
         except exceptions.JMESPathTypeError as problem:
             message = f"{problem.function_name}() was given a value of type {problem.actual_type}"
             raise ExpressionFailed(message) from None
-        except (ExpressionFailed, MomentInvalid) as problem:
+        except ExpressionFailed:  # of a document that has a part no longer, or of a function of ours
+            raise
+        except MomentInvalid as problem:
             raise ExpressionFailed(str(problem)) from None
         except Exception as problem:  # noqa: BLE001 - a foreign interpreter on foreign data must never end a request
             raise ExpressionFailed(type(problem).__name__) from None

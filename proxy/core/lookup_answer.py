@@ -183,7 +183,7 @@ class _Judge:
         return matches
 
     def _check_nothing_is_there(self, *, is_whole: bool) -> None:
-        """Nothing was found: was there anything to find it in?"""
+        """Nothing was found. Raises Unaskable unless there was something to find it in, all of it."""
         if not is_whole:
             raise Unaskable(Reason.LOOKUP_INCOMPLETE, "nothing was found, and the answer may not show everything")
         if not self.lookup.items.reads("body"):

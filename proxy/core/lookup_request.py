@@ -129,8 +129,8 @@ def build(lookup: Lookup, sought: Sought) -> LookupRequest | CouldNotAsk:
         our_values(lookup, call)
         query, is_query_whole = _query(lookup, call)
         body, is_body_whole = _body(lookup, call)
-        if not lookup.where and not (is_query_whole and is_body_whole):
-            raise Unaskable(Reason.LOOKUP_FAILED, "a part of the search is left out, and no `where` checks what is found")
+        if not (lookup.where or (is_query_whole and is_body_whole)):
+            return CouldNotAsk(Reason.LOOKUP_FAILED, "a part of the search is left out, and no `where` checks the rest")
         headers = _headers(lookup, call, has_body=bool(body))
         target = _path(lookup, call) + (f"?{query}" if query else "")
     except Unaskable as why:
@@ -266,7 +266,7 @@ def _body(lookup: Lookup, call: CallDocument) -> tuple[bytes, bool]:
         branch = root
         for name in inner:
             below = branch.setdefault(name, {})
-            assert isinstance(below, dict)  # a name that leads to a value leads to nothing below it: checked when compiled
+            assert isinstance(below, dict)  # no name leads to a value and through it: checked with the configuration
             branch = below
         branch[last] = value
     try:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from proxy.core.expressions import Expression
 from proxy.core.keys import KeyRule
+from proxy.core.lookup import Lookup
 from proxy.core.model import Headers, Mode
 from proxy.core.ports import Route
 
@@ -170,7 +171,8 @@ class Operation:
     quiet_seconds: float = (
         60.0  # settle.request_life, or the look-up's absent_after: after the deadline, nothing lives on
     )
-    can_look_up: bool = False
+    lookup: Lookup | None = None  # None too where settle.by leaves it out
+    can_look_up: bool = False  # whether there is a `lookup`
     settle_by: tuple[str, ...] = ()
     resend_seconds: float = (
         900.0  # settle.resend_for: the proxy's own initiative to re-send ends this long after the claim

@@ -242,7 +242,7 @@ class Connection(asyncio.Protocol):
         elif self.failure is None:
             self._heard_at = self._loop.time()
             self._feed(data)
-            if self._reader.buffered > BUFFERED_BYTES_MAX and not self._reading_paused and not self._is_over:
+            if self._reader.buffered > BUFFERED_BYTES_MAX and not self._reading_paused:
                 self._pause_reading()
 
     def eof_received(self) -> None:

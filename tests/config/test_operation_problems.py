@@ -145,7 +145,7 @@ OPERATION: dict[str, tuple[str, list[str]]] = {
         "settle: {lookup: {request: 'GET /m/{bodyy.id}', items: item.m, id: id, absent_after: 60s, horizon: 30d}}",
         [
             "7: settle.lookup.request: 'bodyy.id': there is no 'bodyy' here (did you mean body?)",
-            "7: settle.lookup.items: 'item.m': there is no 'item' here (names here: attempt body caller doubt fingerprint graphql headers host method params path query request status)",
+            "7: settle.lookup.items: 'item.m': there is no 'item' here (names here: attempt body caller doubt facts fingerprint first_sent_at graphql headers host key last_sent_at method outgoing_key params path query request response status)",
         ],
     ),
     "a timeout is longer than nothing": ("timeout: {total: 0s}", ["7: timeout.total: must be longer than 0s"]),

@@ -1,6 +1,7 @@
 """What a server's bytes mean: heads, framing, what is refused, and what makes a connection unusable."""
 
 import asyncio
+import threading
 import time
 from types import SimpleNamespace
 
@@ -334,12 +335,12 @@ async def test_a_body_bounded_piece_by_piece_may_outlast_the_deadline():
     def trickle(peer: Peer) -> None:
         peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
         for _ in range(20):
-            time.sleep(0.04)
+            time.sleep(0.05)
             peer.send(b"a")
 
     with RawServer(trickle) as server:
         async with sending_to(server.port) as sender:
-            assert await sender.exchange(seconds=0.6, body_idle_seconds_max=3.0) == (200, b"a" * 20)
+            assert await sender.exchange(seconds=0.6, body_idle_seconds_max=0.6) == (200, b"a" * 20)
 
 
 @on_each_loop
@@ -371,6 +372,28 @@ async def test_a_reader_that_is_slow_is_not_a_server_that_is_silent():
             reply = await sender.send(body_idle_seconds_max=0.05)
             await asyncio.sleep(0.2)
             assert len(await read(reply)) == size
+
+
+@on_each_loop
+async def test_the_time_in_which_a_reader_was_slow_is_not_the_servers():
+    resumed = threading.Event()
+
+    def pour(peer: Peer) -> None:
+        peer.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 350000\r\n\r\n" + bytes(300_000))
+        resumed.wait(5)
+        time.sleep(0.5)
+        peer.send(bytes(50_000))
+
+    with RawServer(pour) as server:
+        async with sending_to(server.port) as sender:
+            reply = await sender.send(body_idle_seconds_max=0.8)
+            await asyncio.sleep(0.6)
+            pieces = reply.body()
+            count = 0
+            while count < 300_000:
+                count += len(await anext(pieces))
+            resumed.set()
+            assert count + len(b"".join([piece async for piece in pieces])) == 350_000
 
 
 @on_each_loop

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from proxy.config.checks.site import Site
 from proxy.config.keys import is_native_place, place_of, tag_place
 from proxy.config.models.operation import Native, Operation
+from proxy.config.models.settle import Lookup
 from proxy.config.models.shared import Matcher
 from proxy.config.tree import Path
 from proxy.config.units import Duration
@@ -20,6 +21,9 @@ FORBIDDEN_HEADERS = frozenset(
     }
 )  # fmt: skip
 """Headers that frame the message or speak to someone else."""
+
+_FRAMING = FORBIDDEN_HEADERS - {"content-type", "cookie", "prefer"}
+"""Headers that a look-up leaves to whoever sends it, and an answer to whoever replays it."""
 
 _BODILESS = ("GET ", "HEAD ", "OPTIONS ", "TRACE ")
 
@@ -184,6 +188,7 @@ def _check_settle(rules: Operation, site: Site) -> None:
             site.wrong(*where, message="there is no look-up", fix="describe settle.lookup")
     if lookup is None:
         return
+    _check_lookup(lookup, site)
     quiet_us = (rules.timeout.total.us or 0) + (lookup.absent_after.us or 0)
     if not site.is_partial("timeout") and lookup.horizon.us is not None and lookup.horizon.us <= quiet_us:
         site.wrong(
@@ -193,3 +198,22 @@ def _check_settle(rules: Operation, site: Site) -> None:
             message=f"{lookup.horizon} does not reach back past timeout.total and absent_after ({Duration(quiet_us)})",
             fix="no look-up could ever say that nothing happened",
         )
+
+
+def _check_lookup(lookup: Lookup, site: Site) -> None:
+    at = ("settle", "lookup")
+    for name in lookup.body:
+        if "" in name.split("."):
+            site.wrong(*at, "body", name, message=f"{name!r} is not a dotted path of names")
+        elif any(other.startswith(f"{name}.") for other in lookup.body):
+            site.wrong(
+                *at,
+                "body",
+                name,
+                message="is a value, and another name leads through it",
+                fix="give the whole of it in one expression",
+            )
+    for where, headers in ((at, lookup.headers), ((*at, "answer"), lookup.answer.headers if lookup.answer else {})):
+        for name in headers:
+            if name.lower() in _FRAMING:
+                site.wrong(*where, "headers", name, message="can't be set here: it frames the message", fix="remove it")

@@ -10,13 +10,13 @@ from proxy.config.lookups import LookupRequest
 from proxy.config.models.base import Model
 from proxy.config.models.shared import seconds
 from proxy.config.types import (
-    AnswerExpression,
     AnswerStatus,
     Duration,
     FoundExpression,
     HeaderName,
     ItemExpression,
     ListOf,
+    LookedUpExpression,
     MappingOf,
     Parameter,
     Rate,
@@ -52,7 +52,7 @@ class Lookup(Model):
         dict[Str, SettlingExpression], MappingOf, Field(description="JSON body: dotted name and expression.")
     ] = Field(default_factory=dict)
     items: Annotated[
-        AnswerExpression, Field(description="The candidates in the answer: a list, of calls in whatever state.")
+        LookedUpExpression, Field(description="The candidates in the answer: a list, of calls in whatever state.")
     ]
     where: Annotated[
         dict[ItemExpression, SettlingExpression],
@@ -71,10 +71,12 @@ class Lookup(Model):
         ),
     ] = None
     complete: Annotated[
-        AnswerExpression | None,
+        LookedUpExpression | None,
         Field(description="True when the answer lists everything; without it, none found proves nothing."),
     ] = None
-    absent: Annotated[AnswerExpression | None, Field(description="True for an answer that says there is none.")] = None
+    absent: Annotated[LookedUpExpression | None, Field(description="True for an answer that says there is none.")] = (
+        None
+    )
     absent_after: Annotated[
         Duration,
         Field(
