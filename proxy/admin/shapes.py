@@ -114,7 +114,7 @@ class Rules:
 def entry_json(entry: Entry, rules: Rules, *, answer_is_read: bool) -> dict[str, Any]:
     """*entry* as listings show it. ``answer_stored`` is null unless *answer_is_read*: a listing doesn't look."""
     operation = rules.operation(entry)
-    window_us = operation.key.window_us if operation is not None else None
+    window_us = decide.window_us(entry.key, operation) if operation is not None else None
     return {
         "id": entry.id,
         "provider": entry.provider,

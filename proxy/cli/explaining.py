@@ -115,7 +115,7 @@ async def _known(
     try:
         if await state(url) is SchemaState.ABSENT:
             return Known(None, 0, is_real=False), first
-        reader = await open_reader(url, clock)
+        reader = await open_reader(url, clock, encryption_keys=policy.ledger.encryption_keys)
         try:
             assert reader.meta is not None  # it was opened for us
             real = Secrets(reader.meta.key_secret, reader.meta.fingerprint_secret)
@@ -136,7 +136,7 @@ def _outgoing(prepared: Prepared, entry: Entry | None) -> str | None:
         return None
     if entry is not None and entry.outgoing_key is not None:
         return entry.outgoing_key
-    if prepared.operation.key.window_us is not None:
+    if decide.window_us(prepared.identity.key, prepared.operation) is not None:
         return "(made of the key and the time of the claim)"
     try:
         return outgoing_key(

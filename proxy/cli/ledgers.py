@@ -62,7 +62,7 @@ def run_migrate(options: argparse.Namespace) -> Exit:
 
     async def migrate() -> tuple[str, str]:
         before = await state(policy.ledger.url)
-        await upgrade(policy.ledger.url)
+        await upgrade(policy.ledger.url, encryption_keys=policy.ledger.encryption_keys)
         return before.value, (await state(policy.ledger.url)).value
 
     try:
@@ -77,7 +77,8 @@ def run_migrate(options: argparse.Namespace) -> Exit:
 
 
 _FILTERS = (
-    "provider", "operation", "caller", "status", "reason", "key", "outgoing_key", "since", "until", "older_than", "cursor",
+    "provider", "operation", "caller", "status", "reason", "key", "outgoing_key", "since", "until", "older_than", "order",
+    "cursor",
 )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ async def _read(policy: Policy, path: str, parameters: list[tuple[str, str]]) ->
     from proxy.server.runtime import SystemClock
 
     clock = SystemClock()
-    reader = await open_reader(policy.ledger.url, clock)
+    reader = await open_reader(policy.ledger.url, clock, encryption_keys=policy.ledger.encryption_keys)
     try:
         service = Service(LedgerReading(reader, clock), policy)
         _, _, entry_id = path.partition("/v1/entries/")

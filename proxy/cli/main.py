@@ -92,6 +92,7 @@ def _add_ledger(commands: argparse._SubParsersAction[argparse.ArgumentParser], c
     for name in LEDGER_FILTERS:
         listing.add_argument(f"--{name}")
     listing.add_argument("--limit", type=int, default=100, metavar="N")
+    listing.add_argument("--order", choices=("newest", "oldest"), help="by the time of the first claim")
     listing.add_argument("--cursor", help="go on where a list ended")
     listing.add_argument("--fail-on-ambiguous", action="store_true", help="exit 1 if an entry in the list is ambiguous")
     listing.set_defaults(run=_ledger_list)

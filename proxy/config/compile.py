@@ -12,7 +12,7 @@ from proxy.config.checks.site import split_address
 from proxy.config.compile_operation import compile_answers, compile_operation, compile_timeout, unmatched_operation
 from proxy.config.effective import Configuration, EffectiveProvider
 from proxy.config.models.provider import Auth, Caller, Provider
-from proxy.config.models.server import Ledger, Server
+from proxy.config.models.server import Ledger, Server, ServerTls
 from proxy.config.tree import Mapping as MappingNode
 from proxy.core import policy
 from proxy.core.model import Headers, Mode
@@ -78,12 +78,21 @@ def _server(rules: Server, tokens: Mapping[str, tuple[str, str]]) -> policy.Serv
     return policy.ServerRules(
         listen=split_address(rules.listen),
         admin_listen=split_address(rules.admin_listen),
+        tls=_listener_tls(rules.tls) if rules.tls else None,
         workers=rules.workers,
         max_request_body=rules.max_request_body.bytes,
         drain_seconds=rules.drain.seconds,
         allow_anonymous=rules.allow_anonymous,
         hosts=tuple(map(str, rules.hosts)),
         admin_tokens=tokens,
+    )
+
+
+def _listener_tls(rules: ServerTls) -> policy.ListenerTls:
+    return policy.ListenerTls(
+        cert_file=str(rules.cert),
+        key_file=str(rules.key),
+        client_ca_file=str(rules.client_ca) if rules.client_ca else None,
     )
 
 
@@ -96,6 +105,7 @@ def _ledger(rules: Ledger) -> policy.LedgerRules:
         retention_entry_us=kept,
         retention_answer_us=answers,
         max_stored_answer=rules.max_stored_answer.bytes,
+        encryption_keys=tuple(base64.b64decode(key.value) for key in rules.encryption_keys),
     )
 
 

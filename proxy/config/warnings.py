@@ -16,15 +16,12 @@ _Table = dict[tuple[str, ...], str]
 _NOT_YET = "is checked, but has no effect yet"
 
 _ROOT: _Table = {
-    ("server", "tls"): "the data listener speaks plain HTTP",
     ("server", "intercept"): "CONNECT is refused",
     ("server", "tunnel"): "CONNECT is refused",
-    ("ledger", "encryption_keys"): "answers are stored in clear, request bodies not at all",
     ("orphaned",): "removed ids are not looked for",
 }
 _CALLER: _Table = {
     ("webhook",): "nobody is told",
-    ("certificates",): "client certificates name nobody",
     ("was",): "keys under former ids are not looked up",
 }
 _PROVIDER: _Table = {
@@ -74,7 +71,14 @@ def _about_provider(provider: EffectiveProvider, notes: Problems) -> None:
             Site(provider.node, notes).wrong(
                 "base_url", message=f"requests to {rules.base_url!r} cross the network in clear", fix="use https://"
             )
+    has_wildcard = rules is not None and any(str(host).startswith("*.") for host in rules.hosts)
     for operation, own in provider.readable:
+        if has_wildcard and not any(part.reads("host") for part in own.scope):
+            Site(provider.node, notes).wrong(
+                "hosts",
+                message=f"operation {own.name!r}: a key met on one of these hosts is a duplicate on every other",
+                fix="add `host` to `scope` if each host is an account of its own",
+            )
         _without_effect(_OPERATION, operation.node, notes)
         _observed(operation.node, notes)
         _about_operation(own, Site(operation.node, notes))

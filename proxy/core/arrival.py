@@ -10,7 +10,7 @@ from proxy.core.expressions import Expression, ExpressionFailed, yields
 from proxy.core.fingerprint import fingerprint
 from proxy.core.keys import KeyFound, KeyInvalid, canonical_text, digest, find_key, key_hash
 from proxy.core.model import Identity, KeyHash, Request
-from proxy.core.policy import SAFE_METHODS, Native, Operation, Provider
+from proxy.core.policy import SAFE_METHODS, Native, Operation, Provider, normal_path
 from proxy.core.reasons import Reason
 
 
@@ -122,7 +122,7 @@ def _operation_part(provider: Provider, operation: Operation, request: Request) 
     """A rule for everything that no operation matches stands for as many calls as there are methods and paths."""
     if not operation.path_in_identity:
         return operation.id
-    return f"{operation.id} {request.method} {provider.base_path}{request.path}"
+    return f"{operation.id} {request.method} {normal_path(provider.base_path + request.path)}"
 
 
 def native_in_force(operation: Operation, document: RequestDocument) -> Native | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
+from proxy.core.keys import is_computed
 from proxy.core.model import FINAL, Entry, Status
 from proxy.core.policy import Native, Operation
 from proxy.core.reasons import Reason
@@ -59,7 +60,7 @@ def on_arrival(entry: Entry | None, arrival: Arrival, operation: Operation) -> D
     """Decide. *entry* is the latest generation under the key, as last read; None if there is none."""
     if entry is None:
         return Decision(Kind.CLAIM, Reason.NEW)
-    if has_window_ended(entry, operation.key.window_us, arrival.now):
+    if has_window_ended(entry, window_us(entry.key, operation), arrival.now):
         return Decision(Kind.CLAIM, Reason.WINDOW_OVER, generation=entry.generation + 1)
     same = entry.fingerprint == arrival.fingerprint and entry.credential == arrival.credential
     if not same and not may_differ(entry, arrival, operation):
@@ -102,6 +103,11 @@ def next_revision(entry: Entry, fingerprint: str, operation: Operation) -> int:
     if operation.native is not None and operation.native.format == "raw":
         return entry.revision
     return entry.revision + int(entry.fingerprint != fingerprint or entry.revise)
+
+
+def window_us(key: str, operation: Operation) -> int | None:
+    """The window of *key* as identities hold it. A caller's own key means the same call for as long as it is kept."""
+    return operation.key.window_us if is_computed(key) else None
 
 
 def has_window_ended(entry: Entry, window_us: int | None, now: int) -> bool:

@@ -106,6 +106,11 @@ def find_key(rule: KeyRule, document: RequestDocument) -> KeySearch:
     return KeySearch(None, tuple(failures))
 
 
+def is_computed(key: str) -> bool:
+    """Whether *key*, as it stands in an identity, was computed from the request."""
+    return key.startswith("c:")
+
+
 def parse_given(lines: Sequence[bytes]) -> str:
     """The key in the lines of one header field: a structured-field String (RFC 9651 3.3.3) or bare.
 
@@ -134,7 +139,10 @@ def canonical_text(value: object) -> str:
 
     Raises TypeError for what has no JSON form.
     """
-    return canonical_json(value)
+    text = canonical_json(value)
+    return text.encode(
+        "utf-8", "backslashreplace"
+    ).decode()  # half a surrogate pair, as the escape that JSON has for it
 
 
 def key_hash(secret: bytes, identity: Identity) -> KeyHash:

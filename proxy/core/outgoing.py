@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,6 +19,7 @@ HOP_BY_HOP: Final = frozenset(
 """RFC 9110 7.6.1, and the two Proxy- fields that speak to us alone."""
 
 VIA: Final = b"1.1 dedup-proxy"
+_PREFERENCE: Final = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 _OURS: Final = b"dedup-"
 _OUR_PREFERENCES: Final = (b"wait", b"respond-async")
 
@@ -104,12 +106,19 @@ def stream(provider: Provider, request: Request, body: AsyncIterator[bytes] | by
     return Outgoing(request.method, head.target, head.headers, body)
 
 
+def preferences(value: bytes) -> list[bytes]:
+    """The members of a ``Prefer`` value; a comma within quotes parts nothing."""
+    return _PREFERENCE.findall(value)
+
+
 def other_preferences(value: bytes) -> bytes:
     """A ``Prefer`` value without the tokens that are ours (RFC 7240)."""
-    kept = [
-        part for part in value.split(b",") if part.split(b"=")[0].split(b";")[0].strip().lower() not in _OUR_PREFERENCES
-    ]
+    kept = [part for part in preferences(value) if _preference_name(part) not in _OUR_PREFERENCES]
     return b",".join(kept).strip()
+
+
+def _preference_name(part: bytes) -> bytes:
+    return part.split(b"=")[0].split(b";")[0].strip().lower()
 
 
 def _place(out: Outgoing, request: Request, place: Place, value: str, *, overwrite: bool) -> Outgoing:

@@ -239,6 +239,16 @@ class LedgerRules:
     retention_entry_us: int | None
     retention_answer_us: int | None
     max_stored_answer: int  # bytes
+    encryption_keys: tuple[bytes, ...] = field(default=(), repr=False)  # 32 bytes each, newest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerTls:
+    """TLS on the data listener: paths of PEM files. Certificates of ``client_ca_file``'s authority may name callers."""
+
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +257,7 @@ class ServerRules:
 
     listen: tuple[str, int]
     admin_listen: tuple[str, int]
+    tls: ListenerTls | None = None
     workers: int = 1
     max_request_body: int  # bytes
     drain_seconds: float

@@ -88,6 +88,10 @@ class Attempts:
         except asyncio.CancelledError:
             await asyncio.shield(self._abandoned(prepared, entry))
             raise
+        except Exception as bug:  # noqa: BLE001 - whatever went wrong here, the attempt may have left
+            context = {"message": "an attempt ended in a bug", "exception": bug}
+            asyncio.get_running_loop().call_exception_handler(context)
+            return await self._abandoned(prepared, entry)
 
     async def _send(
         self, prepared: Prepared, entry: Entry, outgoing: Outgoing, *, deadline: float, after_quiet: bool
@@ -115,9 +119,13 @@ class Attempts:
             await reply.close()
             raise
 
-    async def _abandoned(self, prepared: Prepared, entry: Entry) -> None:
-        """The process stops before the attempt ended: say so, rather than let others wait for the lease."""
-        await self._record(prepared, entry, Outcome(Event.ANSWER_LOST, Reason.ANSWER_LOST), stored=None)
+    async def _abandoned(self, prepared: Prepared, entry: Entry) -> Finished:
+        """The attempt ends here and nobody will know how: say so, rather than let others wait for the lease."""
+        judged = Outcome(Event.ANSWER_LOST, Reason.ANSWER_LOST)
+        landed = await self._record(prepared, entry, judged, stored=None)
+        facts = self._facts(prepared, entry, landed, judged, sent=True)
+        told = unknown(facts, why_ambiguous(prepared.operation, prepared.native), prepared.operation)
+        return Finished(told, landed.entry if landed else None)
 
     async def not_sent(self, prepared: Prepared, entry: Entry, *, reason: Reason) -> None:
         """Close an attempt that was claimed and then given up before its first byte. Goes on until it is written."""
@@ -262,7 +270,7 @@ def retry_after_seconds(headers: Headers, wall: float) -> float | None:
     else:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - wall
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return min(max(seconds, 0.0), _RETRY_AFTER_SECONDS_MAX)
 

@@ -112,8 +112,8 @@ class Exchange:
                 if not isinstance(step, _Again):
                     return refusals.named(prepared, step)
                 entry = step.entry
-        except LedgerUnavailable as problem:
-            return refusals.named(prepared, refusals.ledger_down(str(problem)))
+        except LedgerUnavailable:
+            return refusals.named(prepared, refusals.ledger_down())
         return refusals.named(prepared, refusals.still_running(entry))
 
     async def drain(self, seconds_max: float) -> int:
@@ -183,8 +183,8 @@ class Exchange:
             return refusals.cannot_place(prepared, str(problem))
         except KeyInvalid as problem:
             return refusals.key_invalid(str(problem))
-        except _Late as late:
-            return refusals.ledger_down(str(late))
+        except _Late:
+            return refusals.ledger_down()
         finally:
             del self._running[prepared.key_hash]
             done.set_result(finished)
@@ -247,15 +247,15 @@ class Exchange:
                 return await asyncio.shield(pending)
         except TimeoutError:
             self._spawn_quietly(self._give_up(prepared, claim, pending))
-            raise _Late("the ledger did not answer in time") from None
+            raise _Late from None
         except asyncio.CancelledError:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECORD_SECONDS_MAX):
                     await self._give_up(prepared, claim, pending)
             raise
-        except LedgerUnavailable as problem:
+        except LedgerUnavailable:
             self._spawn_quietly(self._attempts.not_sent(prepared, claim.entry, reason=Reason.CLAIM_TOO_LATE))
-            raise _Late(str(problem)) from None
+            raise _Late from None
 
     async def _give_up(self, prepared: Prepared, claim: Claim, pending: asyncio.Future[Landed]) -> None:
         try:
@@ -292,14 +292,15 @@ class Exchange:
         )  # fmt: skip
         after = previous.attempt.token if previous is not None else None
         event = _EVENTS[decision.kind]
-        return Claim(draft, lease_us, quiet_us, event=event, after=after, window_us=operation.key.window_us), outgoing
+        window_us = decide.window_us(prepared.identity.key, operation)
+        return Claim(draft, lease_us, quiet_us, event=event, after=after, window_us=window_us), outgoing
 
     def _newborn(self, prepared: Prepared, decision: Decision, attempt: Attempt, *, lease_until: int) -> Entry:
         identity, now = prepared.identity, attempt.claimed_at
         return Entry(
             key_hash=prepared.key_hash, generation=decision.generation, provider=identity.provider, caller=identity.caller,
             scope=identity.scope, operation=prepared.operation.id, key=identity.key, fingerprint=prepared.fingerprint,
-            credential=prepared.credential, born_at=now if prepared.operation.key.window_us is not None else None,
+            credential=prepared.credential, born_at=now if decide.window_us(identity.key, prepared.operation) is not None else None,
             status=Status.IN_FLIGHT, reason=decision.reason, attempt=attempt, open=(attempt,), lease_until=lease_until,
             created_at=now, updated_at=now, last_request_at=now, first_sent_at=now,
         )  # fmt: skip
@@ -355,7 +356,7 @@ class Exchange:
         return from_row(row, operation=prepared.operation, retention_us=self._rules.retention_entry_us, waited=True)
 
     def _touch(self, prepared: Prepared, entry: Entry) -> None:
-        if decide.is_touch_due(entry, prepared.operation.key.window_us, self._ledger.now()):
+        if decide.is_touch_due(entry, decide.window_us(entry.key, prepared.operation), self._ledger.now()):
             self._spawn_quietly(self._ledger.touch(entry.key_hash, entry.generation))
 
     async def _busy(self, prepared: Prepared) -> Problem:

@@ -50,10 +50,10 @@ def busy(prepared: Prepared, row: Entry | None) -> Problem:
     return Problem(facts=facts, reason=Reason.PROVIDER_BUSY, detail=detail, retry_after=1.0)
 
 
-def ledger_down(cause: str) -> Problem:
-    """The ledger can't be read or written: nothing was sent."""
+def ledger_down() -> Problem:
+    """The ledger can't be read or written: nothing was sent. Why is in the log: callers needn't know its place."""
     facts = Facts(reason=Reason.LEDGER_UNAVAILABLE, sent=False, executed=Executed.UNKNOWN)
-    detail = f"Nothing was sent: {cause}. Send the same request again."
+    detail = "The ledger can't be read or written now, so nothing was sent. Send the same request again."
     return Problem(facts=facts, reason=Reason.LEDGER_UNAVAILABLE, detail=detail, retry_after=1.0)
 
 
@@ -87,5 +87,5 @@ def cannot_place(prepared: Prepared, why: str) -> Problem:
 def second_hand(told: Told) -> Told:
     """The answer of an attempt whose outcome could not be recorded, for those who waited for it."""
     if isinstance(told, Passed) and not isinstance(told.body, bytes):  # it streams, to the one who sent it
-        return ledger_down("the answer of the request that this one waited for could not be recorded")
+        return ledger_down()
     return replace(told, facts=replace(told.facts, sent=False))

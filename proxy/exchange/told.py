@@ -69,7 +69,7 @@ def facts_of(entry: Entry, *, reason: Reason, sent: bool, operation: Operation, 
         status=entry.status.value,
         executed=entry.executed,
         entry=entry.id,
-        expires=decide.expires_at(entry, operation.key.window_us, retention_us),
+        expires=decide.expires_at(entry, decide.window_us(entry.key, operation), retention_us),
     )
 
 
@@ -100,6 +100,8 @@ def from_row(
             headers=answer.headers,
             body=answer.body,
         )
+    if entry.upstream_status is not None:  # the provider answered, and its answer isn't kept: its status is
+        return Passed(facts=facts, status=entry.upstream_status, headers=(), body=b"")
     if entry.status is Status.NOT_EXECUTED:
         return Problem(
             facts=replace(facts, reason=Reason.PROVIDER_UNREACHABLE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from proxy.ledger import postgresql, sqlite, sqlite_files
 from proxy.ledger.meta import Meta
 from proxy.ledger.reader import Reader
 from proxy.ledger.schema import SchemaState, read_state, upgrade_on
+from proxy.ledger.sealing import Keyring
 from proxy.ledger.sql import Hooks, SqlLedger
 from proxy.ledger.store import LedgerRefused, Store
 
@@ -22,26 +23,30 @@ _SQLITE: Final = "sqlite:///"
 
 
 async def open_ledger(
-    url: str, clock: Clock, *, hooks: Hooks | None = None, clock_offset: Callable[[], int] | None = None
-) -> SqlLedger:
+    url: str, clock: Clock, *, hooks: Hooks | None = None, encryption_keys: Sequence[bytes] = (),
+    clock_offset: Callable[[], int] | None = None,
+) -> SqlLedger:  # fmt: skip
     """Open the ledger at *url* for serving: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://...``.
 
-    A SQLite ledger is made where there is none, upgraded where it is behind, and locked. *clock_offset* is added to a
-    PostgreSQL server's clock, in microseconds: a test steps it.
+    A SQLite ledger is made where there is none, upgraded where it is behind, and locked. *encryption_keys* are 32 bytes each,
+    newest first; the ledger's secrets get sealed with the newest. *clock_offset* is added to a PostgreSQL server's clock, in
+    microseconds: a test steps it.
 
     Raises :class:`LedgerRefused` where the ledger can't be used as it is, ``LedgerUnavailable`` where it can't be reached.
     """
-    store, meta = await _open(url, clock, serves=True, offset=clock_offset)
+    hooks = hooks or Hooks()
+    keyring = Keyring(encryption_keys, hooks.on_unreadable)
+    store, meta = await _open(url, clock, keyring, serves=True, offset=clock_offset)
     lanes = postgresql.READ_LANES if isinstance(store, postgresql.PostgresqlStore) else 1
-    return SqlLedger(store, meta, hooks or Hooks(), read_lanes=lanes)
+    return SqlLedger(store, meta, hooks, read_lanes=lanes)
 
 
-async def open_reader(url: str, clock: Clock) -> Reader:
-    """Open the ledger at *url* to read from it, beside whoever serves it. Nothing is made, upgraded or locked.
+async def open_reader(url: str, clock: Clock, *, encryption_keys: Sequence[bytes] = ()) -> Reader:
+    """Open the ledger at *url* to read from it, beside whoever serves it. Nothing is made, upgraded, sealed or locked.
 
     Raises as :func:`open_ledger`.
     """
-    store, meta = await _open(url, clock, serves=False)
+    store, meta = await _open(url, clock, Keyring(encryption_keys), serves=False)
     return Reader(store, store.close, meta=meta)
 
 
@@ -50,7 +55,7 @@ def is_served(url: str) -> bool:
     return not url.startswith(_POSTGRESQL) and sqlite_files.is_locked(_path(url))
 
 
-async def upgrade(url: str) -> None:
+async def upgrade(url: str, *, encryption_keys: Sequence[bytes] = ()) -> None:
     """Bring the ledger's schema to the revision that this program needs; make the ledger where there is none.
 
     Safe to repeat. A SQLite ledger must not be in use. Raises as :func:`open_ledger`.
@@ -58,7 +63,7 @@ async def upgrade(url: str) -> None:
     if url.startswith(_POSTGRESQL):
         await postgresql.run_in_transaction(url, _upgrade_if_needed)
     else:
-        store, _ = await sqlite.open_store(_path(url), _NoClock(), serves=True)
+        store, _ = await sqlite.open_store(_path(url), _NoClock(), Keyring(encryption_keys), serves=True)
         await store.close()
 
 
@@ -82,10 +87,12 @@ class _NoClock:
         return 0.0
 
 
-async def _open(url: str, clock: Clock, *, serves: bool, offset: Callable[[], int] | None = None) -> tuple[Store, Meta]:
+async def _open(
+    url: str, clock: Clock, keyring: Keyring, *, serves: bool, offset: Callable[[], int] | None = None
+) -> tuple[Store, Meta]:
     if url.startswith(_POSTGRESQL):
-        return await postgresql.open_store(url, clock, serves=serves, offset=offset)
-    return await sqlite.open_store(_path(url), clock, serves=serves)
+        return await postgresql.open_store(url, clock, keyring, serves=serves, offset=offset)
+    return await sqlite.open_store(_path(url), clock, keyring, serves=serves)
 
 
 def _path(url: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -20,6 +21,7 @@ from proxy.ledger import statements
 from proxy.ledger.clock import DatabaseClock
 from proxy.ledger.meta import Meta, load_meta
 from proxy.ledger.schema import check_state
+from proxy.ledger.sealing import Keyring
 from proxy.ledger.store import Failure, LedgerRefused, read_time
 
 VERSION_MIN: Final = 14
@@ -61,9 +63,12 @@ T = TypeVar("T")
 class PostgresqlStore:
     """Implements :class:`proxy.ledger.store.Store`. Made by :func:`open_store`."""
 
-    def __init__(self, dsn: str, clock: DatabaseClock, *, pooled: bool, warnings: tuple[str, ...]) -> None:
+    def __init__(
+        self, dsn: str, clock: DatabaseClock, keyring: Keyring, *, pooled: bool, warnings: tuple[str, ...]
+    ) -> None:  # fmt: skip
         self.statements = statements.POSTGRESQL
         self.clock = clock
+        self.keyring = keyring
         self.warnings = warnings
         self.pooled = pooled
         self._writes = _engine(dsn, pooled=pooled, size=WRITE_CONNECTIONS, settings=_WRITE_SETTINGS)
@@ -113,7 +118,7 @@ class PostgresqlStore:
 
 
 async def open_store(
-    dsn: str, clock: Clock, *, serves: bool, offset: Callable[[], int] | None = None
+    dsn: str, clock: Clock, keyring: Keyring, *, serves: bool, offset: Callable[[], int] | None = None
 ) -> tuple[PostgresqlStore, Meta]:
     """Open the ledger at *dsn*, which must be at the right schema.
 
@@ -125,10 +130,11 @@ async def open_store(
     if about["standby"]:
         raise LedgerRefused("the database is a standby: a ledger needs the primary")
     ledger_clock = DatabaseClock(clock) if offset is None else DatabaseClock(clock, offset=offset)
-    store = PostgresqlStore(dsn, ledger_clock, pooled=pooled, warnings=_warnings(about))
+    store = PostgresqlStore(dsn, ledger_clock, keyring, pooled=pooled, warnings=_warnings(about))
     try:
         await store.read(check_state)
-        meta = await (store.write if serves else store.read)(load_meta)
+        loading = partial(load_meta, keyring=keyring, serves=serves)
+        meta = await (store.write if serves else store.read)(loading)
         await store.read(lambda connection: read_time(connection, store.statements, ledger_clock))
     except BaseException as error:
         await store.close()

@@ -16,7 +16,8 @@ from proxy.core.states import SENDS
 from proxy.ledger import tables
 from proxy.ledger.guard import Trace
 from proxy.ledger.meta import Meta
-from proxy.ledger.rows import ANSWER_COLUMNS, ENTRY_COLUMNS, entry_from_row, hex32, trace_from_row
+from proxy.ledger.rows import ANSWER_COLUMNS, ENTRY_COLUMNS, entry_from_row, entry_with_answer, hex32, trace_from_row
+from proxy.ledger.sealing import Keyring
 from proxy.ledger.store import unavailable
 
 LIMIT_MAX: Final = 1000
@@ -92,6 +93,9 @@ class Ambiguous:
 
 
 class _Reads(Protocol):
+    @property
+    def keyring(self) -> Keyring: ...
+
     async def read(self, work: Callable[[sa.Connection], T]) -> T: ...
 
 
@@ -145,7 +149,8 @@ class Reader:
             return None
         if len(generation) > 9:  # more than the column holds
             return None
-        return await self._read(lambda connection: _details(connection, KeyHash(key_hash), int(generation)))
+        place = KeyHash(key_hash), int(generation)
+        return await self._read(lambda connection: _details(connection, *place, keyring=self._store.keyring))
 
     async def latest(self, key_hash: KeyHash) -> Entry | None:
         """The latest generation under *key_hash*, without its answer; None if there is none."""
@@ -207,14 +212,14 @@ def _status_is(status: Status) -> sa.ColumnElement[bool]:
     return tables.entry.c.status == sa.literal_column(f"'{status.value}'")
 
 
-def _details(connection: sa.Connection, key_hash: KeyHash, generation: int) -> Details | None:
+def _details(connection: sa.Connection, key_hash: KeyHash, generation: int, *, keyring: Keyring) -> Details | None:
     columns, answers, history = tables.entry.c, tables.answer.c, tables.history.c
     same = sa.and_(answers.key_hash == columns.key_hash, answers.generation == columns.generation)
     query = sa.select(*_ENTRY, *_ANSWER).select_from(tables.entry.outerjoin(tables.answer, same))
     row = connection.execute(query.where(columns.key_hash == key_hash, columns.generation == generation)).first()
     if row is None:
         return None
-    entry = entry_from_row(tuple(row))
+    entry = entry_with_answer(tuple(row), keyring)
     past = sa.select(tables.history).where(history.key_hash == key_hash, history.generation == generation)
     rows = connection.execute(past.order_by(history.seq.desc()).limit(HISTORY_MAX)).mappings().all()
     traces = [trace_from_row(found) for found in reversed(rows)]

@@ -15,12 +15,16 @@ from proxy.core.model import Attempt, Entry, Headers, Kept, KeyHash, Status, Sto
 from proxy.core.ports import Claim, LedgerUnavailable, Write
 from proxy.ledger import tables
 from proxy.ledger.guard import ORDINARY, Trace, is_readable
+from proxy.ledger.sealing import Keyring, Unreadable, is_sealed, place
 
 ENTRY_COLUMNS: Final = tuple(column.name for column in tables.entry.columns if column.name != "superseded")
 """The columns of a row as every statement here returns them, in this order."""
 
 ANSWER_COLUMNS: Final = ("status", "headers", "body", "kept", "attempt", "outcome")
 """What follows them where the stored answer is read too."""
+
+Packed = tuple[int, bytes, bytes, str, int]
+"""An answer as columns: status, headers, body, kept, attempt."""
 
 _BESIDE_KEY: Final = frozenset({"key_hash", "generation"})
 _WIDTH: Final = len(ENTRY_COLUMNS)
@@ -34,7 +38,7 @@ def hex32(value: str | uuid.UUID) -> str:
 
 
 def entry_from_row(row: Sequence[Any]) -> Entry:
-    """The entry in *row*, which holds :data:`ENTRY_COLUMNS` and, if it is longer, :data:`ANSWER_COLUMNS`."""
+    """The entry in *row*, which holds :data:`ENTRY_COLUMNS`; what follows them is left alone."""
     (
         key_hash, generation, provider, caller, scope, operation, key, fingerprint, fingerprint_frozen, credential,
         outgoing_key, born_at, revision, revise, status, reason, assumed, resolved_by, number, token, claimed_at, quiet_at,
@@ -42,7 +46,7 @@ def entry_from_row(row: Sequence[Any]) -> Entry:
     ) = row[:_WIDTH]  # fmt: skip
     attempt = Attempt(number, Token(hex32(token)), claimed_at, quiet_at)
     open_before = tuple(Attempt(*fields) for fields in orjson.loads(earlier)) if earlier else ()
-    entry = Entry(
+    return Entry(
         key_hash=KeyHash(hex32(key_hash)), generation=generation, provider=provider, caller=caller,
         scope=tuple(orjson.loads(scope)), operation=operation, key=key, fingerprint=fingerprint,
         fingerprint_frozen=bool(fingerprint_frozen), credential=credential, outgoing_key=outgoing_key, born_at=born_at,
@@ -51,11 +55,27 @@ def entry_from_row(row: Sequence[Any]) -> Entry:
         lease_until=lease_until, created_at=created_at, updated_at=updated_at, last_request_at=last_request_at,
         first_sent_at=first_sent_at, retry_at=retry_at, upstream_status=upstream_status,
     )  # fmt: skip
-    if len(row) == _WIDTH or row[_WIDTH] is None:
+
+
+def entry_with_answer(row: Sequence[Any], keyring: Keyring) -> Entry:
+    """The entry in *row* with its stored answer; :data:`ANSWER_COLUMNS` follow :data:`ENTRY_COLUMNS`.
+
+    An answer that can't be read, for want of its key or because it was changed, is a tombstone: there was one.
+    """
+    entry = entry_from_row(row)
+    if row[_WIDTH] is None:
         return entry
     status, headers, body, kept, number, outcome = row[_WIDTH:]
-    answer = StoredAnswer(status, _load_headers(headers), _unpack(body), Kept(kept), number)
-    return replace(entry, answer=answer) if is_readable(entry, answer, outcome) else entry
+    answer = StoredAnswer(status, (), b"", Kept(kept), number)
+    if not is_readable(entry, answer, outcome):
+        return entry
+    if answer.kept is not Kept.TOMBSTONE:
+        try:
+            answer = _unpack(answer, headers, body, entry=entry, keyring=keyring)
+        except Unreadable as problem:
+            keyring.tell(entry.id, problem)
+            answer = replace(answer, kept=Kept.TOMBSTONE)
+    return replace(entry, answer=answer)
 
 
 def columns_of(entry: Entry) -> dict[str, Any]:
@@ -163,10 +183,13 @@ def json_keys(keys: Sequence[str]) -> str:
 # -- answers and history ----------------------------------------------------------------------------------------------
 
 
-def pack(answer: StoredAnswer) -> tuple[int, bytes, bytes, str, int]:
-    """*answer* as columns: status, headers, body, kept, attempt. Compresses, so it takes time for a large body."""
+def pack(answer: StoredAnswer, key_hash: KeyHash, generation: int, *, keyring: Keyring) -> Packed:
+    """*answer* of that entry as columns, sealed if there are keys. Takes time for a large body."""
     headers = orjson.dumps([[name.decode("latin-1"), value.decode("latin-1")] for name, value in answer.headers])
     body = zstandard.ZstdCompressor().compress(answer.body) if answer.body else b""
+    if keyring.seals:
+        at = _places(answer, key_hash, generation)
+        headers, body = keyring.seal(headers, at[0]), keyring.seal(body, at[1])
     return answer.status, headers, body, answer.kept.value, answer.attempt
 
 
@@ -203,12 +226,26 @@ def trace_from_row(row: sa.RowMapping) -> Trace:
     )
 
 
+def _places(answer: StoredAnswer, key_hash: KeyHash, generation: int) -> tuple[bytes, bytes]:
+    """Where the headers and the body of *answer* stand. Its status and what is kept of it can't be changed either."""
+    row = ("answer", key_hash, generation, answer.attempt, answer.status, answer.kept.value)
+    return place(*row, "headers"), place(*row, "body")
+
+
+def _unpack(answer: StoredAnswer, headers: bytes, body: bytes, *, entry: Entry, keyring: Keyring) -> StoredAnswer:
+    """*answer* with the *headers* and the *body* that are stored. Raises :class:`Unreadable`."""
+    if is_sealed(headers) or is_sealed(body):  # one of them in clear beside the other was put there by somebody else
+        at = _places(answer, entry.key_hash, entry.generation)
+        headers, body = keyring.open(headers, at[0]), keyring.open(body, at[1])
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(body) if body else b""
+        return replace(answer, headers=_load_headers(headers), body=plain)
+    except (ValueError, TypeError, AttributeError, zstandard.ZstdError) as error:
+        raise Unreadable("it is damaged") from error
+
+
 def _load_headers(text: bytes) -> Headers:
     return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in orjson.loads(text))
-
-
-def _unpack(body: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(body) if body else b""
 
 
 def _dump(value: Any) -> str:

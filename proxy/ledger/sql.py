@@ -6,17 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import sqlalchemy as sa
 
-from proxy.core.model import Entry, KeyHash, StoredAnswer
+from proxy.core.model import Entry, KeyHash
 from proxy.core.ports import Claim, Landed, LedgerUnavailable, Write
 from proxy.core.states import IllegalTransition
 from proxy.ledger.batcher import Batcher, Limits
 from proxy.ledger.guard import ClaimKind, Contradiction, kind_of
 from proxy.ledger.meta import Meta
-from proxy.ledger.rows import claim_row, pack, record_row, touch_row
+from proxy.ledger.rows import Packed, claim_row, pack, record_row, touch_row
 from proxy.ledger.schema import check_state
 from proxy.ledger.store import Failure, Store, read_time, unavailable
 from proxy.ledger.transaction import (
@@ -41,7 +42,7 @@ SPLIT_SECONDS_MAX: Final = 10.0
 _NOT_WRITTEN: Final = "the ledger cannot be written"
 _AGAIN_MAX: Final = 5
 _INLINE_BYTES_MAX: Final = 64 * 1024
-"""Up to this size compressing an answer takes less time than handing it to a thread would be worth."""
+"""Up to this size compressing and sealing an answer takes less time than handing it to a thread would be worth."""
 
 
 def _ignore(*_: object) -> None:
@@ -55,6 +56,7 @@ class Hooks:
     on_contradiction: Callable[[Contradiction], None] = _ignore
     on_illegal: Callable[[IllegalTransition], None] = _ignore  # a bug of ours; nothing was written
     on_commit: Callable[[float, int], None] = _ignore  # seconds that a batch took, and the operations in it
+    on_unreadable: Callable[[str, str], None] = _ignore  # entry whose answer can't be read, and why; on any thread
 
 
 class SqlLedger:
@@ -98,7 +100,7 @@ class SqlLedger:
 
     async def record(self, write: Write) -> Landed:
         """See the port."""
-        packed = await _pack(write.answer) if write.answer is not None else None
+        packed = await self._pack(write)
         operation = RecordOperation(write, record_row(write), packed)
         return _landed(await self._writes.submit(operation, weight=len(packed[2]) if packed is not None else 0))
 
@@ -130,6 +132,13 @@ class SqlLedger:
     def _look(self, connection: sa.Connection) -> None:
         check_state(connection)
         read_time(connection, self.store.statements, self.store.clock)
+
+    async def _pack(self, write: Write) -> Packed | None:
+        answer = write.answer
+        if answer is None:
+            return None
+        work = partial(pack, answer, write.key_hash, write.generation, keyring=self.store.keyring)
+        return work() if len(answer.body) <= _INLINE_BYTES_MAX else await asyncio.to_thread(work)
 
     # -- batches ------------------------------------------------------------------------------------------------------
 
@@ -192,12 +201,13 @@ class SqlLedger:
             self._hooks.on_illegal(problem)
 
     async def _read(self, keys: Sequence[KeyHash]) -> list[Entry | BaseException | None]:
-        wanted = frozenset(keys)
+        store = self.store
+        latest = partial(read_latest, statements=store.statements, keys=frozenset(keys), keyring=store.keyring)
         for is_last in (False, True):
             try:
-                rows = await self.store.read(lambda connection: read_latest(connection, self.store.statements, wanted))
+                rows = await store.read(latest)
             except Exception as error:  # noqa: BLE001 - the store says what it means
-                if is_last or self.store.failure(error) is not Failure.LOST:
+                if is_last or store.failure(error) is not Failure.LOST:
                     return [unavailable("the ledger cannot be read", error) for _ in keys]
             else:
                 return [rows.get(key) for key in keys]
@@ -215,17 +225,11 @@ class _Tried:
         self.suspect: int | None = None
 
     def __call__(self, connection: sa.Connection) -> Outcome:
-        transaction = Transaction(connection, self._store.statements, self._store.clock)
+        transaction = Transaction(connection, self._store)
         try:
             return transaction.run(self.operations)
         finally:
             self.suspect = transaction.suspect
-
-
-async def _pack(answer: StoredAnswer) -> tuple[int, bytes, bytes, str, int]:
-    if len(answer.body) <= _INLINE_BYTES_MAX:
-        return pack(answer)
-    return await asyncio.to_thread(pack, answer)
 
 
 def _landed(result: Result) -> Landed:

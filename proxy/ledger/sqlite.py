@@ -22,6 +22,7 @@ from proxy.ledger import sqlite_files, statements
 from proxy.ledger.clock import WallClock
 from proxy.ledger.meta import Meta, load_meta
 from proxy.ledger.schema import SchemaState, check_state, read_state, upgrade_on
+from proxy.ledger.sealing import Keyring
 from proxy.ledger.store import Failure, LedgerRefused
 
 VERSION_MIN: Final = (3, 35, 0)
@@ -39,9 +40,10 @@ T = TypeVar("T")
 class SqliteStore:
     """Implements :class:`proxy.ledger.store.Store`. Made by :func:`open_store`."""
 
-    def __init__(self, path: Path, clock: WallClock, lock: sqlite_files.Lock | None) -> None:
+    def __init__(self, path: Path, clock: WallClock, keyring: Keyring, *, lock: sqlite_files.Lock | None) -> None:
         self.statements = statements.SQLITE
         self.clock = clock
+        self.keyring = keyring
         self.warnings: tuple[str, ...] = ()
         self.path = path
         self._lock = lock
@@ -123,7 +125,7 @@ class _Worker:
         self.engine.dispose()
 
 
-async def open_store(path: Path, clock: Clock, *, serves: bool) -> tuple[SqliteStore, Meta]:
+async def open_store(path: Path, clock: Clock, keyring: Keyring, *, serves: bool) -> tuple[SqliteStore, Meta]:
     """Open the ledger at *path*, without symbolic links; one that *serves* locks it, and makes or upgrades it where needed.
 
     Raises :class:`LedgerRefused`.
@@ -134,8 +136,8 @@ async def open_store(path: Path, clock: Clock, *, serves: bool) -> tuple[SqliteS
     try:
         sqlite_files.check_place(path)
         lock = sqlite_files.Lock(path) if serves else None
-        meta = await asyncio.get_running_loop().run_in_executor(None, _prepare, path, serves)
-        store = SqliteStore(path, WallClock(clock, mark=meta.mark), lock)
+        meta = await asyncio.get_running_loop().run_in_executor(None, _prepare, path, serves, keyring)
+        store = SqliteStore(path, WallClock(clock, mark=meta.mark), keyring, lock=lock)
         await store.start()
     except BaseException as error:
         if lock is not None:
@@ -163,18 +165,19 @@ def _nothing(connection: sa.Connection) -> None:
     connection.exec_driver_sql("SELECT 1 FROM meta").all()
 
 
-def _prepare(path: Path, serves: bool) -> Meta:  # noqa: FBT001 - handed to an executor, which takes no keywords
+def _prepare(path: Path, serves: bool, keyring: Keyring) -> Meta:  # noqa: FBT001 - handed to an executor, which takes no keywords
     """Make *path* a ledger that this program can use, and read what it knows of itself."""
     sqlite_files.check_remains(path)
     if not path.exists():
         if not serves:
             raise LedgerRefused(f"there is no ledger at {path}")
-        _make(path)
+        _make(path, keyring)
     engine = _engine(path, writes=serves)
     try:
         with engine.connect() as connection:
             if serves:
                 _check_content(connection, path)
+                _execute_raw(connection, "PRAGMA secure_delete=ON")  # secrets that get sealed now stay nowhere in clear
             with connection.begin():
                 state = read_state(connection)
                 if state is SchemaState.ABSENT:
@@ -182,14 +185,14 @@ def _prepare(path: Path, serves: bool) -> Meta:  # noqa: FBT001 - handed to an e
                 if serves and state is SchemaState.BEHIND:
                     upgrade_on(connection)
                 check_state(connection)
-                return load_meta(connection)
+                return load_meta(connection, keyring, serves=serves)
     except sa.exc.DatabaseError as error:
         raise LedgerRefused(f"{path} cannot be read as a ledger: {error.orig}; restore it from a backup") from error
     finally:
         engine.dispose()
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, keyring: Keyring) -> None:
     """Make a new ledger beside *path*, whole, and move it there."""
     draft = path.with_name(path.name + ".making")
     for suffix in ("", "-wal", "-shm", "-journal"):
@@ -199,7 +202,7 @@ def _make(path: Path) -> None:
     try:
         with engine.begin() as connection:
             upgrade_on(connection)
-            load_meta(connection)
+            load_meta(connection, keyring, serves=True)
         with engine.connect() as connection:
             _execute_raw(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
     finally:

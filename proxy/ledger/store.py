@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from proxy.core.ports import LedgerUnavailable
 from proxy.ledger.clock import LedgerClock
+from proxy.ledger.sealing import Keyring
 from proxy.ledger.statements import Statements
 
 T = TypeVar("T")
@@ -40,6 +41,11 @@ class Store(Protocol):
     @property
     def clock(self) -> LedgerClock:
         """Ledger time."""
+        ...
+
+    @property
+    def keyring(self) -> Keyring:
+        """What seals its answers."""
         ...
 
     @property

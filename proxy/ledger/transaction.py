@@ -25,20 +25,20 @@ from proxy.ledger import guard, tables
 from proxy.ledger.clock import LedgerClock
 from proxy.ledger.guard import ClaimKind, Contradiction, Trace
 from proxy.ledger.rows import (
+    Packed,
     changed_columns,
     columns_of,
     entry_from_row,
+    entry_with_answer,
     hex32,
     json_keys,
     json_rows,
     trace_columns,
     trace_from_row,
 )
+from proxy.ledger.sealing import Keyring
 from proxy.ledger.statements import Statements
-from proxy.ledger.store import read_time
-
-Packed = tuple[int, bytes, bytes, str, int]
-"""An answer as columns (:func:`proxy.ledger.rows.pack`)."""
+from proxy.ledger.store import Store, read_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,11 @@ class Outcome:
 class Transaction:
     """Runs operations on a connection that is in a transaction; the caller commits."""
 
-    def __init__(self, connection: sa.Connection, statements: Statements, clock: LedgerClock) -> None:
+    def __init__(self, connection: sa.Connection, store: Store) -> None:
         self._connection = connection
-        self._sql = statements
-        self._clock = clock
+        self._sql: Statements = store.statements
+        self._clock: LedgerClock = store.clock
+        self._keyring: Keyring = store.keyring
         self._seen = 0  # the latest ledger time told in this transaction
         self.suspect: int | None = None  # the operation that runs by itself; None within a statement for several
 
@@ -192,7 +193,8 @@ class Transaction:
         """Answer the claims that did not land from the row that is there; our own, landed before, has landed."""
         if not lost:
             return
-        rows = read_latest(self._connection, self._sql, {claim.entry.key_hash for _, claim in lost})
+        wanted = {claim.entry.key_hash for _, claim in lost}
+        rows = read_latest(self._connection, self._sql, wanted, keyring=self._keyring)
         for index, claim in lost:
             row = rows.get(claim.entry.key_hash)
             self._outcome.results[index] = Landed(guard.is_own(row, claim), row)
@@ -299,7 +301,7 @@ class Transaction:
 
     def _lock(self, key_hash: KeyHash, generation: int) -> Entry | None:
         row = self._connection.exec_driver_sql(self._sql.lock, (key_hash, generation)).first()
-        return None if row is None else entry_from_row(row)
+        return None if row is None else entry_with_answer(row, self._keyring)
 
     def _now(self) -> int:
         """Ledger time. Read after a lock was taken, since waiting for it takes time."""
@@ -325,10 +327,12 @@ class Transaction:
         self._connection.execute(sa.insert(tables.history), trace_columns(entry, trace, seq))
 
 
-def read_latest(connection: sa.Connection, statements: Statements, keys: Iterable[KeyHash]) -> dict[KeyHash, Entry]:
+def read_latest(
+    connection: sa.Connection, statements: Statements, keys: Iterable[KeyHash], *, keyring: Keyring
+) -> dict[KeyHash, Entry]:
     """The latest generation of each of *keys*, with its answer, in one statement."""
     rows = connection.exec_driver_sql(statements.read, (json_keys(sorted(keys)),))
-    return {entry.key_hash: entry for entry in map(entry_from_row, rows.all())}
+    return {entry.key_hash: entry for entry in (entry_with_answer(row, keyring) for row in rows.all())}
 
 
 def _is(columns: sa.ColumnCollection[str, sa.Column[Any]], entry: Entry) -> tuple[sa.ColumnElement[bool], ...]:

@@ -28,6 +28,7 @@ from proxy.server.front import Front
 from proxy.server.reading import LedgerReading
 from proxy.server.runtime import RandomIds, SystemClock, new_event_loop
 from proxy.server.sweep import sweep_forever
+from proxy.server.tls import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS, TlsUnusable, listener_context
 from proxy.server.wire import Listener
 from proxy.telemetry.log import Bridge, Log, level_named
 from proxy.telemetry.metrics import Metrics
@@ -100,10 +101,16 @@ class Proxy:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bind both listeners and serve. Raises OSError where an address can't be bound."""
+        """Bind both listeners and serve. Raises ``TlsUnusable``, or OSError where an address can't be bound."""
+        tls = self._policy.server.tls
+        context = None if tls is None else listener_context(tls, needs_certificate=self._front.needs_certificate)
         self._data = self._handler.listener()
         host, port = self._policy.server.listen
-        self._server = await asyncio.get_running_loop().create_server(self._data, host, port, backlog=BACKLOG)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._data, host, port, backlog=BACKLOG, ssl=context,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS if context else None,
+        )  # fmt: skip
         self.listen = self._server.sockets[0].getsockname()[:2]
         reader = LedgerReading(Reader(self._ledger.store), self._world.clock)
         admin = Admin(
@@ -170,8 +177,14 @@ async def open_proxy(policy: Policy, world: World) -> Proxy:
         metrics.transition_refused()
         log.error("transition.refused", detail=str(problem))
 
-    hooks = Hooks(on_contradiction=contradicted, on_illegal=refused, on_commit=metrics.committed)
-    ledger = await open_ledger(policy.ledger.url, world.clock, hooks=hooks)
+    def unreadable(entry_id: str, why: str) -> None:
+        log.error("answer.unreadable", entry=entry_id, detail=why)
+
+    hooks = Hooks(
+        on_contradiction=contradicted, on_illegal=refused, on_commit=metrics.committed, on_unreadable=unreadable
+    )  # fmt: skip
+    rules = policy.ledger
+    ledger = await open_ledger(rules.url, world.clock, hooks=hooks, encryption_keys=rules.encryption_keys)
     for warning in ledger.warnings:
         log.warning("ledger.weakened", detail=warning)
     return Proxy(policy, ledger, world)
@@ -199,6 +212,10 @@ async def _serve(policy: Policy, world: World) -> int:
         return _EXIT_LEDGER
     try:
         await proxy.start()
+    except TlsUnusable as problem:
+        log.error("server.failed", detail=f"server.tls: {problem}")  # noqa: TRY400 - as above
+        await proxy.close()
+        return _EXIT_USAGE
     except OSError as problem:
         detail = f"an address cannot be bound: {problem.strerror or problem}"
         log.error("server.failed", detail=detail)  # noqa: TRY400 - as above

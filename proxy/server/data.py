@@ -17,6 +17,7 @@ from proxy.server.framing import Answer, frame
 from proxy.server.front import Front, Outcome, refusal
 from proxy.server.incoming import BodyBroken, Incoming
 from proxy.server.problems import render
+from proxy.server.tls import names_in
 from proxy.server.wire import Listener, RequestBody, Written, write
 from proxy.telemetry.log import Log
 from proxy.telemetry.metrics import Metrics
@@ -158,13 +159,15 @@ def decision_of(told: Told) -> str:
 
 
 def _incoming(request: web.BaseRequest, body: RequestBody) -> Incoming:
-    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    transport = request.transport
+    peer, certificate = (None, None) if transport is None else map(transport.get_extra_info, ("peername", "peercert"))
     return Incoming(
         method=request.method,
         target=request.raw_path,
         headers=request.raw_headers,
         peer=peer[0] if isinstance(peer, tuple) else "",
         body=body,
+        certificate_names=names_in(certificate) if certificate else None,
     )
 
 

@@ -6,13 +6,14 @@ claimed or sent before the last of them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from proxy.admin.visitors import is_cross_site
-from proxy.core.arrival import Refused, Unkeyed, candidates, choose, prepare, unmatched_rule
+from proxy.core.arrival import Prepared, Refused, Secrets, Unkeyed, candidates, choose, prepare, unmatched_rule
 from proxy.core.documents import RequestDocument, request_document
 from proxy.core.model import Executed, Mode, Request
 from proxy.core.policy import Caller, Operation, Policy, Provider
@@ -27,6 +28,7 @@ from proxy.server.incoming import BodyBroken, BodyTooLarge, Incoming
 from proxy.server.preferences import wait_seconds
 from proxy.server.routing import Routed, route
 from proxy.server.signatures import signed_names, why_breaks
+from proxy.server.tls import asks_certificates
 
 _READ_FROM_BODY: Final = ("body", "graphql", "request", "fingerprint")
 """Names of a request document that its head alone doesn't give; ``request`` holds them all."""
@@ -37,6 +39,9 @@ _EXECUTED: Final[Mapping[Reason, Executed]] = MappingProxyType(
 """Without a key there is nothing that another attempt could have done; other refusals don't know."""
 
 _PASSING_MODES: Final = MappingProxyType({Mode.BYPASS: Reason.MODE_BYPASS, Mode.OBSERVE: Reason.MODE_OBSERVE})
+
+_LARGE_BODY: Final = 262_144
+"""From here on a body is read in a thread: parsing 10 MiB takes a second or more, in which nobody else would be served."""
 
 _PLACE_SECONDS: Final = 5.0
 """How long a request waits for one of its caller's places."""
@@ -85,10 +90,15 @@ class Front:
         self._exchange = exchange
         self._passing = passing
         self._observer = observer
-        self._callers = Callers(policy.callers)
+        self._callers = Callers(policy.callers, asks_certificates=asks_certificates(policy.server.tls))
         self._places: dict[str, Bulkhead] = {
             caller.id: Bulkhead(caller.concurrency) for caller in policy.callers if caller.concurrency is not None
         }
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether nobody is let in without a client certificate."""
+        return self._callers.needs_certificate
 
     async def answer(self, incoming: Incoming) -> Outcome:
         """What *incoming* is told. Raises :class:`BodyBroken` where nobody is left to be told anything."""
@@ -96,11 +106,9 @@ class Front:
             return Outcome(refusal(Reason.DRAINING, "The proxy is shutting down. Send the same request again."))
         if is_cross_site(incoming.headers):
             return Outcome(refusal(Reason.ORIGIN_REFUSED, "The request says that a browser sent it for another site."))
-        caller = self._callers.identify(incoming.headers, incoming.peer)
+        caller = self._callers.identify(incoming.headers, incoming.peer, incoming.certificate_names)
         if caller is None:
-            return Outcome(
-                refusal(Reason.CALLER_UNKNOWN, "Send a configured caller's token in the Dedup-Token header.")
-            )
+            return Outcome(refusal(Reason.CALLER_UNKNOWN, self._callers.how_to_be_known))
         routed = route(
             self._policy,
             method=incoming.method,
@@ -168,7 +176,7 @@ class Front:
         if found.body is None:
             found = found.with_body(await self._read(found))
         provider = found.routed.provider
-        prepared = prepare(provider, operation, found.document, self._exchange.secrets)
+        prepared = await _prepared(provider, operation, found, self._exchange.secrets)
         if isinstance(prepared, Refused):
             return replace(_refused(prepared), operation=operation.name, operation_rule=operation)
         if isinstance(prepared, Unkeyed):
@@ -211,6 +219,15 @@ def refusal(reason: Reason, detail: str) -> Problem:
     return Problem(
         facts=Facts(reason=reason, sent=False, executed=executed), reason=reason, detail=detail, retry_after=retry_after
     )
+
+
+async def _prepared(
+    provider: Provider, operation: Operation, found: _Found, secrets: Secrets
+) -> Prepared | Unkeyed | Refused:  # fmt: skip
+    """Read key and fingerprint, of a large body beside the event loop."""
+    if len(found.body or b"") < _LARGE_BODY:
+        return prepare(provider, operation, found.document, secrets)
+    return await asyncio.to_thread(prepare, provider, operation, found.document, secrets)
 
 
 def _refused(refused: Refused) -> Problem:

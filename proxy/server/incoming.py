@@ -44,7 +44,10 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One request. ``target`` is raw, in whatever form it came; ``peer`` is the address it came from."""
+    """One request. ``target`` is raw, in whatever form it came; ``peer`` is the address it came from.
+
+    ``certificate_names`` are those of the client certificate on its connection; None where it showed none.
+    """
 
     method: str
     target: str
@@ -52,3 +55,4 @@ class Incoming:
     peer: str
     body: Body
     is_http_10: bool = False
+    certificate_names: tuple[str, ...] | None = None

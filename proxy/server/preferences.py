@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from proxy.core.model import Headers
+from proxy.core.outgoing import preferences
 
 _WAIT: Final = re.compile(rb"\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?:;.*)?", re.IGNORECASE)
 
@@ -15,7 +16,7 @@ def wait_seconds(headers: Headers, limit: float) -> float:
     for name, value in headers:
         if name.lower() != b"prefer":
             continue
-        for part in value.split(b","):
+        for part in preferences(value):
             match = _WAIT.fullmatch(part)
             if match is not None:
                 return min(float(match[1]), limit)

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.keys import KeyAlternative, KeyRule
 from proxy.core.model import Mode
-from proxy.core.policy import Answers, Place, StatusMatch, Store, Timeouts
+from proxy.core.policy import Answers, ListenerTls, Place, StatusMatch, Store, Timeouts
 from proxy.core.ports import Route
 
 HEAD = """\
@@ -289,6 +289,20 @@ def test_where_connections_go(what, checked):
     found = checked(f"providers:\n  api:\n    base_url: {base_url!r}\n    {fields}\n").policy.providers["api"]
     assert (found.scheme, found.host, found.port, found.base_path) == (scheme, host, port, base_path)
     assert found.route == route
+
+
+def test_tls_files_of_the_listener_are_absolute(checked, directory):
+    found = checked(
+        "server: {tls: {cert: c.pem, key: sub/k.pem, client_ca: ca.pem}}\n"
+        "callers: {a: {certificates: [a.internal]}}\nproviders: {api: {base_url: https://x.example}}\n",
+        files={"c.pem": "", "sub/k.pem": "", "ca.pem": ""},
+    ).policy
+    assert found.server.tls == ListenerTls(
+        cert_file=str(directory / "c.pem"),
+        key_file=str(directory / "sub/k.pem"),
+        client_ca_file=str(directory / "ca.pem"),
+    )
+    assert found.callers[0].certificates == ("a.internal",)
 
 
 def test_tls_files_are_absolute(checked, directory):

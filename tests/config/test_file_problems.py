@@ -183,6 +183,11 @@ PROBLEMS = {
         "callers: {a: {certificates: [x.internal]}}\n" + PROVIDER,
         ["1: callers.a.certificates: the listener asks for no client certificates (set server.tls.client_ca)"],
     ),
+    "a certificate's name twice": (
+        "server: {tls: {cert: config.yaml, key: config.yaml, client_ca: config.yaml}}\n"
+        "callers:\n  a: {certificates: [x.internal]}\n  b: {certificates: [X.Internal]}\n" + PROVIDER,
+        ["4: callers.b.certificates[0]: names caller 'a' already"],
+    ),
     "a former id that is somebody's": (
         "callers:\n  a: {tokens: [t], was: [b]}\n  b: {tokens: [u]}\n" + PROVIDER,
         ["3: callers.b: 'b' is the id of caller 'a' already, at config.yaml:2 (ids are never shared)"],

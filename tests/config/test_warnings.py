@@ -14,7 +14,7 @@ WARNINGS = {
     ),
     "TLS on the listener": (
         "server: {tls: {cert: config.yaml, key: config.yaml}}\n" + HEAD,
-        ["1: server.tls: is checked, but has no effect yet (the data listener speaks plain HTTP)"],
+        [],
     ),
     "several processes": (
         "server: {workers: 2}\nledger: {url: 'postgresql://h/d'}\n" + HEAD,

@@ -16,6 +16,7 @@ from proxy.core.model import Status
 from proxy.core.ports import LedgerUnavailable
 from proxy.core.states import Event
 from proxy.ledger import Filter, LedgerRefused, open_ledger, open_reader, sqlite_files
+from proxy.ledger.sealing import Keyring
 from proxy.ledger.sqlite import _engine, _prepare
 from tests.contract.ledgers import TurnedClock, claim, opened, write
 from tests.contract.test_ledger_claims import begun
@@ -320,7 +321,7 @@ async def test_a_disk_that_is_full_fails_the_batch_and_not_the_ledger(on_sqlite)
 def test_a_ledger_that_is_behind_is_upgraded_by_serving_it(tmp_path, monkeypatch):
     """Its revision is set back, so that serving it finds an older schema and upgrades it."""
     path = tmp_path / "ledger.db"
-    _prepare(path, True)
+    _prepare(path, True, Keyring())
     upgraded = []
     engine = _engine(path, writes=True)
     with engine.begin() as connection:
@@ -329,5 +330,5 @@ def test_a_ledger_that_is_behind_is_upgraded_by_serving_it(tmp_path, monkeypatch
     monkeypatch.setattr("proxy.ledger.schema.REVISIONS", ("0000", "0001"))
     monkeypatch.setattr("proxy.ledger.sqlite.upgrade_on", lambda c: upgraded.append(c) or c.exec_driver_sql(
         "UPDATE alembic_version SET version_num = '0001'"))  # fmt: skip
-    _prepare(path, True)
+    _prepare(path, True, Keyring())
     assert len(upgraded) == 1

@@ -65,6 +65,14 @@ def matcher(status: int | None = None, when: str | None = None) -> Matcher:
     return Matcher(StatusMatch(codes=codes), None if when is None else compile_expression(when))
 
 
+def computed_key(*parts: str, window_us: int | None = None) -> KeyRule:
+    """A key that is computed of *parts*."""
+    alternative = KeyAlternative(
+        tuple(map(compile_expression, parts)), given=False, header=None, text=" + ".join(parts)
+    )
+    return KeyRule((alternative,), required=True, window_us=window_us)
+
+
 def given_by_header(name: str) -> KeyAlternative:
     """The key as a caller gives it in header *name*."""
     text = f'headers."{name}"'

@@ -119,3 +119,26 @@ def test_a_scope_that_is_absent_is_not_the_same_as_one_that_is_there() -> None:
     only_a, only_b = prepared(rule, idempotency_key="k", a="x"), prepared(rule, idempotency_key="k", b="x")
 
     assert only_a.key_hash != only_b.key_hash
+
+
+@pytest.mark.parametrize("body", [b'{"s": "\\ud800"}', b'{"s": ["\\udfff"]}', b'{"s": {"\\ud800": 1}}'])
+def test_half_a_surrogate_pair_in_a_scope_can_be_kept(body: bytes) -> None:
+    found = prepared(operation(scope=(compile_expression("body.s"),)), body, idempotency_key="k1")
+
+    assert found.identity.scope[0].encode().decode() == found.identity.scope[0]
+
+
+def test_half_a_surrogate_pair_is_not_its_own_escape() -> None:
+    rule = operation(scope=(compile_expression("body.s"),))
+    half, spelled = (
+        prepared(rule, body, idempotency_key="k1") for body in (b'{"s": "\\ud800"}', b'{"s": "\\\\ud800"}')
+    )
+
+    assert half.key_hash != spelled.key_hash
+
+
+def test_one_path_is_one_identity_however_it_is_spelled() -> None:
+    rule = operation(path_in_identity=True)
+    one, other = (prepared(rule, idempotency_key="k1", target=target) for target in ("/unm", "/%75nm"))
+
+    assert one.key_hash == other.key_hash

@@ -77,16 +77,20 @@ CASES: dict[str, tuple[Entry | None, tuple[str, str | None, int], dict[str, Any]
     "an unclear outcome that a look-up can tell is not known yet":
         (entry(Status.AMBIGUOUS), (SAME, None, 1), {"can_look_up": True}, (Kind.REFUSE, Reason.OUTCOME_UNKNOWN)),
     "an unclear outcome stays so for ever":
-        (entry(Status.AMBIGUOUS), (SAME, None, 10**9), {"window_us": HOUR}, (Kind.REFUSE, Reason.NOTHING_CAN_TELL)),
+        (entry(Status.AMBIGUOUS, key="c:aa"), (SAME, None, 10**9), {"window_us": HOUR}, (Kind.REFUSE, Reason.NOTHING_CAN_TELL)),
     "a window that is over makes a finished key new":
-        (entry(Status.SUCCEEDED), (OTHER, None, 3600), {"window_us": HOUR}, (Kind.CLAIM, Reason.WINDOW_OVER)),
+        (entry(Status.SUCCEEDED, key="c:aa"), (OTHER, None, 3600), {"window_us": HOUR}, (Kind.CLAIM, Reason.WINDOW_OVER)),
     "a window that is not over does not":
-        (entry(Status.SUCCEEDED), (SAME, None, 3599), {"window_us": HOUR}, (Kind.REPLAY, Reason.REPLAYED)),
+        (entry(Status.SUCCEEDED, key="c:aa"), (SAME, None, 3599), {"window_us": HOUR}, (Kind.REPLAY, Reason.REPLAYED)),
     "a window never ends what still runs":
-        (entry(Status.IN_FLIGHT, lease_until=START + 2 * HOUR), (SAME, None, 3600), {"window_us": HOUR},
+        (entry(Status.IN_FLIGHT, key="c:aa", lease_until=START + 2 * HOUR), (SAME, None, 3600), {"window_us": HOUR},
          (Kind.WAIT, Reason.IN_PROGRESS)),
+    "a key that the caller gave has no window":
+        (entry(Status.SUCCEEDED, key="g:k1"), (SAME, None, 10**6), {"window_us": HOUR}, (Kind.REPLAY, Reason.REPLAYED)),
+    "a key that the caller gave keeps its meaning after a window":
+        (entry(Status.SUCCEEDED, key="g:k1"), (OTHER, None, 10**6), {"window_us": HOUR}, (Kind.REFUSE, Reason.KEY_REUSED)),
     "a window ends what did not happen":
-        (entry(Status.NOT_EXECUTED), (SAME, None, 3600), {"window_us": HOUR}, (Kind.CLAIM, Reason.WINDOW_OVER)),
+        (entry(Status.NOT_EXECUTED, key="c:aa"), (SAME, None, 3600), {"window_us": HOUR}, (Kind.CLAIM, Reason.WINDOW_OVER)),
 }  # fmt: skip
 
 
@@ -111,9 +115,9 @@ def test_a_request_is_decided_on(name: str) -> None:
 def test_a_new_generation_follows_the_last() -> None:
     arrival = arriving(3600)
 
-    assert on_arrival(entry(Status.SUCCEEDED, generation=4), arrival, operation(window_us=HOUR)) == Decision(
-        Kind.CLAIM, Reason.WINDOW_OVER, generation=5
-    )
+    assert on_arrival(
+        entry(Status.SUCCEEDED, key="c:aa", generation=4), arrival, operation(window_us=HOUR)
+    ) == Decision(Kind.CLAIM, Reason.WINDOW_OVER, generation=5)
 
 
 def test_a_busy_provider_says_when() -> None:

@@ -106,7 +106,10 @@ ANSWERS: dict[str, tuple[Answer, tuple[object, ...]]] = {
     "a name that is there twice": (answer(200, '{"data": [{"id": 1}], "data": [], "more": false}'), UNREADABLE),
     "a body that broke off": (replace(page(), complete=False), UNREADABLE),
     "a body that broke off and shows ours": (replace(page(item()), complete=False), UNREADABLE),
-    "gzip": (replace(page(item()), body=gzip.compress(page(item()).body), headers=((b"Content-Encoding", b"gzip"),)), ONE),
+    "gzip": (
+        replace(page(item()), body=gzip.compress(page(item()).body), headers=((b"Content-Encoding", b"gzip"),)),
+        ONE,
+    ),
     "gzip that isn't": (replace(page(), headers=((b"Content-Encoding", b"gzip"),)), UNREADABLE),
     "a coding nobody undoes": (replace(page(), headers=((b"Content-Encoding", b"br"),)), UNREADABLE),
     "two types": (
@@ -374,7 +377,9 @@ REPLIES: dict[str, tuple[Any, Answer | None]] = {
     "a status alone": (reply(body=None, status=202), Answer(202, (), b"")),
     "the item": (
         reply(),
-        Answer(200, ((b"Content-Type", b"application/json"),), b'{"id":7,"meta":{"tag":"%b"},"sum":20.5}' % TAG.encode()),
+        Answer(
+            200, ((b"Content-Type", b"application/json"),), b'{"id":7,"meta":{"tag":"%b"},"sum":20.5}' % TAG.encode()
+        ),
     ),
     "a header from the id": (
         reply(body=None, status=202, headers={"X-Message-Id": "id"}),
@@ -485,7 +490,9 @@ WRITTEN = st.one_of(st.binary(max_size=64), BODIES.map(lambda value: json.dumps(
 TYPES = st.sampled_from([b"application/json", b"text/html", b"text/plain", b"application/xml", b"image/png", b""])
 CODINGS = st.sampled_from([(), (), (), ((b"Content-Encoding", b"gzip"),), ((b"Content-Encoding", b"br"),)])
 CAME = st.builds(
-    lambda status, kind, coding, content, complete: Answer(status, ((b"Content-Type", kind), *coding), content, complete),
+    lambda status, kind, coding, content, complete: Answer(
+        status, ((b"Content-Type", kind), *coding), content, complete
+    ),
     st.sampled_from([200, 200, 200, 201, 204, 206, 302, 400, 404, 404, 429, 500, 503]),
     TYPES,
     CODINGS,

@@ -112,7 +112,13 @@ def test_an_answer_that_broke_off_has_no_body() -> None:
 
 def test_a_call_is_read_from_its_entry() -> None:
     row = entry(
-        Status.AMBIGUOUS, attempts=2, is_open=(1, 2), key="c:5f", outgoing_key=TAG, first_sent_at=START, fingerprint="1:bb"
+        Status.AMBIGUOUS,
+        attempts=2,
+        is_open=(1, 2),
+        key="c:5f",
+        outgoing_key=TAG,
+        first_sent_at=START,
+        fingerprint="1:bb",
     )
 
     call = Sought.of_entry(row, request=None, facts={"order": "o-1"})

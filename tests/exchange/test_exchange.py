@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from proxy.core.model import Executed, Status
-from proxy.core.policy import Matcher, OutcomeRule, StatusMatch
+from proxy.core.policy import Matcher, OutcomeRule, StatusMatch, Store
 from proxy.core.ports import Phase, SendFailed
 from proxy.core.problems import status_of
 from proxy.core.reasons import Reason
 from proxy.exchange import exchange as module
 from proxy.exchange.told import Passed, Problem, Told
-from tests.core.builders import compile_expression, native
-from tests.exchange.stage import Answered, Stage, stage
+from tests.core.builders import compile_expression, computed_key, native
+from tests.exchange.stage import DAY_US, Answered, Stage, stage
+
+COMPUTED = ("method", 'headers."idempotency-key"')
+"""Two parts make a computed key of what would alone be a given one."""
 
 
 def shown(told: Told) -> tuple[int, str | None, bool]:
@@ -282,7 +286,7 @@ async def test_a_drain_lets_attempts_end() -> None:
 
 
 async def test_a_window_that_is_over_makes_a_new_call_under_a_new_outgoing_key() -> None:
-    played = stage(native=native(), window_us=3_600_000_000)
+    played = stage(native=native(), key=computed_key(*COMPUTED, window_us=3_600_000_000))
     await played.ask()
     played.clock.ahead += 3_599
     again = await played.ask()
@@ -298,7 +302,7 @@ async def test_a_window_that_is_over_makes_a_new_call_under_a_new_outgoing_key()
 
 
 async def test_the_last_request_is_kept_to_a_hundredth_of_the_window() -> None:
-    played = stage(window_us=100_000_000)
+    played = stage(key=computed_key(*COMPUTED, window_us=100_000_000))
     await played.ask()
     for _ in range(5):
         await played.ask()
@@ -309,6 +313,73 @@ async def test_the_last_request_is_kept_to_a_hundredth_of_the_window() -> None:
     await played.ask()
 
     assert len(played.ledger.touched) == 1
+
+
+async def test_a_callers_own_key_has_no_window() -> None:
+    """A retry a day later is the same call, also where the rule has a window for the keys that it computes."""
+    played = stage(native=native(), window_us=1_000_000)
+    first = await played.ask()
+    played.clock.ahead += 86_400
+    later = await played.ask()
+    other = await played.ask(body=b'{"amount": 2}')
+
+    assert (shown(first), shown(later), shown(other)) == (
+        (200, "yes", True),
+        (200, "yes", False),
+        (422, "unknown", False),
+    )
+    assert later.facts.expires is not None
+    assert first.facts.expires is not None
+    assert first.facts.expires - played.ledger.now() > 80 * DAY_US
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        b"Mon, 01 Jan 2024 00:00:00 +99999999999999999999",
+        b"soon",
+        b"-5",
+        b"",
+    ],
+)
+async def test_an_odd_retry_after_is_no_retry_after(value: bytes) -> None:
+    played = stage()
+    played.provider.script = [Answered(429, headers=((b"Retry-After", value),))]
+
+    assert shown(await played.ask()) == (429, "no", True)
+    assert shown(await played.ask()) == (200, "yes", True)
+
+
+async def test_a_bug_after_the_send_is_told_as_unknown_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks in judging an answer, the attempt may have left."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    seen: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
+    monkeypatch.setattr("proxy.exchange.attempt.outcome.of_answer", broken)
+    played = stage()
+
+    assert shown(await played.ask()) == (504, "unknown", True)
+    assert _status(played) is Status.AMBIGUOUS
+    assert [type(context["exception"]) for context in seen] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("keep", ["none", "full"])
+async def test_waiters_of_an_answer_that_is_not_kept_get_its_status(keep: Any) -> None:
+    """Not our own 502: the provider was reached and said no."""
+    played = stage(max_stored_answer=4, store=Store(answer=keep))
+    played.provider.script = [Answered(400, pieces=(b"much too large",))]
+    played.provider.gate.clear()
+    asked = [asyncio.create_task(played.ask()) for _ in range(3)]
+    await until(lambda: len(played.provider.sent) == 1)
+    played.provider.gate.set()
+    told = await asyncio.gather(*asked)
+
+    assert {shown(each)[:2] for each in told} == {(400, "no")}
+    assert len(played.provider.sent) == 1
 
 
 async def test_what_stays_unknown_is_never_sent_again() -> None:

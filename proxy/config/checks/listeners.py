@@ -109,7 +109,7 @@ def _check_callers(found: Configuration, site: Site) -> None:
             ("certificates", caller.certificates, certificates),
         ):
             for index, value in enumerate(mine):
-                other = seen.setdefault(value, name)
+                other = seen.setdefault(value.lower(), name)
                 if other != name:
                     site.wrong("callers", name, kind, index, message=f"names caller {other!r} already")
         for index, provider in enumerate(caller.providers or ()):

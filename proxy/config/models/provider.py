@@ -146,7 +146,11 @@ class Caller(Model):
     ] = ()
     networks: Annotated[tuple[Network, ...], ListOf, Field(description="Source networks that name this caller.")] = ()
     certificates: Annotated[
-        tuple[Str, ...], ListOf, Field(description="Names in client certificates that name this caller.")
+        tuple[Str, ...],
+        ListOf,
+        Field(
+            description="DNS names of client certificates, or their common name if they have none, that name this caller."
+        ),
     ] = ()
     providers: Annotated[
         tuple[Name, ...] | None, ListOf, Field(description="Providers it may call. Left out: all.")

@@ -39,7 +39,10 @@ class ServerTls(Model):
     cert: Annotated[File, Field(description="Certificate chain (PEM).")]
     key: Annotated[File, Field(description="Its private key (PEM).")]
     client_ca: Annotated[
-        File | None, Field(description="Authority of client certificates, which then may name callers.")
+        File | None,
+        Field(
+            description="Authority (PEM) of client certificates, which may name callers. Where no caller has tokens or networks, none connects without one."
+        ),
     ] = None
 
 
