@@ -13,7 +13,11 @@ needs of the world comes in as an argument (``now``, a token) or through a Proto
 ``keys``      key, identity, fingerprint, outgoing key
 ``rewrite``   putting the outgoing key or a tag into a request without disturbing the rest
 ``outcome``   what came back -> event; the one place that knows what is ambiguous
+``arrival``   a request read by its rule: operation, key, identity, fingerprint
 ``decide``    what to do with a request that arrives
+``settle``    whether an ambiguous call may be asked about again; ``quiet``: when nothing of it can still be on its way
+``drafts``    an attempt as it is to be: the row and the request; ``outgoing``: the request's wire form
+``problems``  the proxy's own answers
 ``ports``     what the core asks of ledger, upstream, clock and ids
 ============  =========================================================================================
 """

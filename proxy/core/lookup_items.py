@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from proxy.core.expressions import ExpressionFailed, yields
-from proxy.core.json_text import canonical_json, number_text, parse_number
+from proxy.core.json_text import canonical_json, number_text
 from proxy.core.lookup import Lookup, Unaskable
 from proxy.core.lookup_request import ask, scalar_text
 from proxy.core.model import SECOND_US
@@ -67,7 +67,9 @@ def is_same(theirs: object, ours: object) -> bool | None:
     except (TypeError, ExpressionFailed):
         raise Unaskable(Reason.LOOKUP_FAILED, "`where` compares what is no JSON value") from None
     one, other = scalar_text(theirs), scalar_text(ours)
-    if one is None or other is None or not (one == other or _is_same_number(one, other)):
+    if one is None or other is None or (isinstance(theirs, str) and isinstance(ours, str)):
+        return False
+    if one != other and not _is_same_number(one, other):
         return False
     return None if isinstance(theirs, (str, bool)) or isinstance(ours, (str, bool)) else True
 
@@ -125,9 +127,7 @@ def _is_of_our_time(lookup: Lookup, item: object, first_sent_at: int) -> bool:
 
 
 def _is_same_number(one: str, other: str) -> bool:
-    if parse_number(one) is None or parse_number(other) is None:
-        return False
     try:
         return Decimal(one) == Decimal(other)
-    except InvalidOperation:  # an exponent beyond even Decimal's; the texts were compared before
+    except InvalidOperation:  # no number, or one beyond even Decimal's exponents; the texts were compared before
         return False

@@ -16,9 +16,10 @@ from typing import Any, Final
 from proxy.core import decide, settle
 from proxy.core.arrival import Prepared, Secrets
 from proxy.core.decide import Arrival, Decision, Kind
-from proxy.core.keys import KeyInvalid, outgoing_key
-from proxy.core.model import SECOND_US, Attempt, Entry, KeyHash, Status
-from proxy.core.outgoing import CannotPlace, build
+from proxy.core.drafts import draft
+from proxy.core.keys import KeyInvalid
+from proxy.core.model import SECOND_US, Entry, KeyHash, Status
+from proxy.core.outgoing import CannotPlace
 from proxy.core.policy import LedgerRules
 from proxy.core.ports import (
     Checkpoints,
@@ -29,13 +30,12 @@ from proxy.core.ports import (
     Ledger,
     LedgerUnavailable,
     Observer,
-    Outgoing,
     Upstream,
     Write,
 )  # fmt: skip
 from proxy.core.reasons import Reason
 from proxy.core.settle import Moment
-from proxy.core.states import Event, Evidence, begin
+from proxy.core.states import Event, Evidence
 from proxy.exchange import refusals
 from proxy.exchange.attempt import RECORD_SECONDS_MAX, Attempts, Finished
 from proxy.exchange.bulkhead import Bulkhead, Full
@@ -195,7 +195,7 @@ class Exchange:
             self._know(prepared.key_hash)
             deadline = self._deadline(prepared, entry, decision)
             after_quiet = entry is None or settle.is_after_quiet(entry, self._moment())
-            claim, outgoing = self._draft(prepared, entry, decision)
+            claim, outgoing = draft(prepared, entry, decision, token=self._ids.token(), now=self._ledger.now())
             landed = await self._claim(prepared, claim)
             if landed.entry is not None:
                 self._sightings.note(landed.entry)
@@ -264,57 +264,6 @@ class Exchange:
         except LedgerUnavailable:
             pass  # it may be durable all the same: close it by its token
         await self._attempts.not_sent(prepared, claim.entry, reason=Reason.CLAIM_TOO_LATE)
-
-    def _draft(self, prepared: Prepared, previous: Entry | None, decision: Decision) -> tuple[Claim, Outgoing]:
-        """The row to be, and the request that goes out under it."""
-        operation, now = prepared.operation, self._ledger.now()
-        lease_us = int(operation.timeout.total_seconds * SECOND_US) + decide.LEASE_MARGIN_US
-        quiet_us = int((operation.timeout.total_seconds + operation.quiet_seconds) * SECOND_US)
-        number = 1 if previous is None or decision.kind is Kind.CLAIM else previous.attempt.number + 1
-        attempt = Attempt(number, self._ids.token(), now, now + quiet_us)
-        if decision.kind is Kind.RECLAIM:
-            assert previous is not None  # a reclaim is decided on a row
-            revision = decide.next_revision(previous, prepared.fingerprint, operation)
-            base = replace(
-                previous, fingerprint=prepared.fingerprint, credential=prepared.credential, revision=revision
-            )
-        elif decision.kind is Kind.RESEND:
-            assert previous is not None  # so is a re-send
-            base = previous
-        else:
-            base = self._newborn(prepared, decision, attempt, lease_until=now + lease_us)
-        key = base.outgoing_key if decision.kind is Kind.RESEND else self._outgoing_key(prepared, base)
-        draft = begin(replace(base, outgoing_key=key), _EVENTS[decision.kind], attempt, reason=decision.reason)
-        assert draft is not None  # decided on this very row
-        outgoing = build(
-            prepared.provider, operation, prepared.request, native=prepared.native, key_header=prepared.found.header,
-            outgoing_key=key,
-        )  # fmt: skip
-        after = previous.attempt.token if previous is not None else None
-        event = _EVENTS[decision.kind]
-        window_us = decide.window_us(prepared.identity.key, operation)
-        return Claim(draft, lease_us, quiet_us, event=event, after=after, window_us=window_us), outgoing
-
-    def _newborn(self, prepared: Prepared, decision: Decision, attempt: Attempt, *, lease_until: int) -> Entry:
-        identity, now = prepared.identity, attempt.claimed_at
-        return Entry(
-            key_hash=prepared.key_hash, generation=decision.generation, provider=identity.provider, caller=identity.caller,
-            scope=identity.scope, operation=prepared.operation.id, key=identity.key, fingerprint=prepared.fingerprint,
-            credential=prepared.credential, born_at=now if decide.window_us(identity.key, prepared.operation) is not None else None,
-            status=Status.IN_FLIGHT, reason=decision.reason, attempt=attempt, open=(attempt,), lease_until=lease_until,
-            created_at=now, updated_at=now, last_request_at=now, first_sent_at=now,
-        )  # fmt: skip
-
-    @staticmethod
-    def _outgoing_key(prepared: Prepared, entry: Entry) -> str | None:
-        if prepared.native is None and prepared.operation.tag is None:
-            return None
-        native = prepared.native
-        return outgoing_key(
-            prepared.identity, born_at=entry.born_at, revision=entry.revision,
-            format=native.format if native is not None else "uuid", given=prepared.found.given,
-            max_length=native.max_length if native is not None else None,
-        )  # fmt: skip
 
     # -- duplicates -----------------------------------------------------------------------------------------------------
 
@@ -429,9 +378,6 @@ class Exchange:
             # A touch may be lost; what must be written retries by itself. Anything else is a bug and must be seen.
             context = {"message": "work in the background failed", "exception": problem, "task": task}
             task.get_loop().call_exception_handler(context)
-
-
-_EVENTS: Final = {Kind.CLAIM: Event.CLAIMED, Kind.RECLAIM: Event.RECLAIMED, Kind.RESEND: Event.RESENT}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from proxy.core.json_text import canonical_json, parse_json
 from proxy.core.lookup import Unaskable
 from proxy.core.lookup_items import CLOCK_SLACK_US, EFFECT_ID_LENGTH_MAX, effect_id, is_same, matching, moment_us
+from proxy.core.lookup_request import CallDocument
 from proxy.core.reasons import Reason
 from tests.core.builders import SECOND, START
-from tests.core.lookups import BY_ORDER, TAG, lookup
+from tests.core.lookups import BY_ORDER, TAG, lookup, sought
 from tests.core.test_json_text import VALUES
 
 
@@ -41,6 +42,8 @@ EQUAL = {
     "a text for a number": ('"100"', "100", None),
     "a number for a text": ("100", '"100"', None),
     "a text for a number, spelled otherwise": ('"100.00"', "100", None),
+    "a text for a number, with blanks": ('" 100 "', "100", None),
+    "texts are compared as texts": ('"100"', '"100.00"', False),
     "a text for another number": ('"101"', "100", False),
     "truth": ("true", "true", True),
     "truth is no number": ("true", "1", False),
@@ -139,6 +142,7 @@ AGES: dict[str, tuple[object, bool | None, bool | None]] = {
     "older by a second": (at(START - SECOND), None, True),
     "older by a millisecond": ("2023-11-14T22:13:19.999Z", None, True),
     "older by five minutes": (at(START - CLOCK_SLACK_US), None, True),
+    "older by five minutes to the microsecond": ("2023-11-14T22:08:19.999001Z", None, True),
     "older by half a second more": (at(START - CLOCK_SLACK_US - SECOND // 2), False, None),
     "older by a second more": (at(START - CLOCK_SLACK_US - SECOND), False, None),
     "a year older": ("2022-11-14T22:13:20Z", False, None),
@@ -201,6 +205,13 @@ def test_a_condition_that_fails_tells_nothing() -> None:
     with pytest.raises(Unaskable) as why:
         list(matching(lookup(where={"abs(order)": "key"}), [{"order": "x"}], ("k1",), first_sent_at=START))
     assert (why.value.verdict.reason, why.value.verdict.failed_expressions) == (Reason.LOOKUP_FAILED, 1)
+
+
+def test_what_was_not_kept_equals_nothing() -> None:
+    rule = lookup(where={"order": "request"})
+    document = CallDocument(sought(has_body=False))["request"]
+    with pytest.raises(Unaskable):
+        list(matching(rule, [{"order": "o-1"}], (document,), first_sent_at=START))
 
 
 IDS = {

@@ -185,6 +185,8 @@ def _configs(port: int, gated_port: int) -> dict[str, dict[str, Any]]:
                 "stripe": stripe(port, operations=operations),
                 "slow": stripe(gated_port, wait="200ms"),
                 "busy": stripe(gated_port, concurrency=1),
+                # Without a lock the same call is asked for again only after its quiet time: until then nobody knows.
+                "lockless": stripe(port, operations=[{"name": "v1", "native": {"locks": False}}]),
                 "gone": stripe(free_port()),
             },
         },

@@ -116,6 +116,7 @@ SITUATIONS = (
         executed="unknown",
         is_retryable=True,
         error="APIError",
+        provider="lockless",
         behave="effect,drop",
     ),
     Situation(
@@ -125,6 +126,7 @@ SITUATIONS = (
         executed="unknown",
         is_retryable=True,
         error="APIError",
+        provider="lockless",
         behave="effect,drop",
         before=Before.SAME,
     ),
