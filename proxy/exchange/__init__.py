@@ -1,6 +1,7 @@
 """One request's life: decide, claim, send, record, answer.
 
 ``exchange``  the story of a deduplicated request, top to bottom
+``claims``    the claim before it, within its time
 ``attempt``   one attempt: send, judge, record
 ``passing``   requests that pass without protection
 ``waiting``   duplicates that wait, in this process and for other processes' attempts

@@ -7,7 +7,6 @@ claims under a key; equal ones share its outcome without asking the ledger.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -23,10 +22,8 @@ from proxy.core.outgoing import CannotPlace
 from proxy.core.policy import LedgerRules
 from proxy.core.ports import (
     Checkpoints,
-    Claim,
     Clock,
     Ids,
-    Landed,
     Ledger,
     LedgerUnavailable,
     Observer,
@@ -37,14 +34,12 @@ from proxy.core.reasons import Reason
 from proxy.core.settle import Moment
 from proxy.core.states import Event, Evidence
 from proxy.exchange import refusals
-from proxy.exchange.attempt import RECORD_SECONDS_MAX, Attempts, Finished
+from proxy.exchange.attempt import Attempts, Finished
 from proxy.exchange.bulkhead import Bulkhead, Full
+from proxy.exchange.claims import Claims, Late
 from proxy.exchange.sightings import Sightings
 from proxy.exchange.told import Problem, Told, from_row, is_answer_of_row
 from proxy.exchange.waiting import Watch
-
-CLAIM_SECONDS_MAX: Final = 5.0
-"""How long a claim may take before the caller is told that the ledger is not available. Nothing is sent then."""
 
 _KNOWN_KEYS_MAX: Final = 65_536
 """Keys seen lately, as a hint whether to read before claiming; never a source of truth."""
@@ -95,6 +90,7 @@ class Exchange:
             ledger=ledger, upstream=upstream, clock=clock, checkpoints=checkpoints, observer=observer, rules=rules,
             spawn=self._spawn_quietly,
         )  # fmt: skip
+        self._claims = Claims(ledger, self._attempts, self._spawn_quietly)
 
     async def run(self, call: Call) -> Told:
         """Answer one request."""
@@ -183,20 +179,20 @@ class Exchange:
             return refusals.cannot_place(prepared, str(problem))
         except KeyInvalid as problem:
             return refusals.key_invalid(str(problem))
-        except _Late:
+        except Late:
             return refusals.ledger_down()
         finally:
             del self._running[prepared.key_hash]
             done.set_result(finished)
 
     async def _once(self, prepared: Prepared, entry: Entry | None, decision: Decision) -> Finished | _Again:
-        """One attempt: a place, a claim, a send. Raises Full, CannotPlace, KeyInvalid, _Late: nothing was sent then."""
+        """One attempt: a place, a claim, a send. Raises Full, CannotPlace, KeyInvalid, Late: nothing was sent then."""
         async with self._place(prepared):
             self._know(prepared.key_hash)
             deadline = self._deadline(prepared, entry, decision)
             after_quiet = entry is None or settle.is_after_quiet(entry, self._moment())
             claim, outgoing = draft(prepared, entry, decision, token=self._ids.token(), now=self._ledger.now())
-            landed = await self._claim(prepared, claim)
+            landed = await self._claims.claim(prepared, claim)
             if landed.entry is not None:
                 self._sightings.note(landed.entry)
             if not landed.landed:
@@ -225,7 +221,7 @@ class Exchange:
             try:
                 decision = Decision(Kind.RESEND, Reason.RESENT, generation=entry.generation)
                 step = await self._once(prepared, entry, decision)
-            except (Full, _Late):
+            except (Full, Late):
                 break  # nothing more was sent; what is known stands
             if isinstance(step, _Again):
                 return self._overtaken(prepared, finished, step.entry)
@@ -238,32 +234,6 @@ class Exchange:
             return finished
         told = self._waiter_told(prepared, row)
         return Finished(replace(told, facts=replace(told.facts, sent=True)), row)
-
-    async def _claim(self, prepared: Prepared, claim: Claim) -> Landed:
-        """Write the claim. One that is acknowledged too late is closed as not sent, and nothing is sent under it."""
-        pending = asyncio.ensure_future(self._ledger.claim(claim))
-        try:
-            async with asyncio.timeout(min(CLAIM_SECONDS_MAX, prepared.operation.timeout.total_seconds)):
-                return await asyncio.shield(pending)
-        except TimeoutError:
-            self._spawn_quietly(self._give_up(prepared, claim, pending))
-            raise _Late from None
-        except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECORD_SECONDS_MAX):
-                    await self._give_up(prepared, claim, pending)
-            raise
-        except LedgerUnavailable:
-            self._spawn_quietly(self._attempts.not_sent(prepared, claim.entry, reason=Reason.CLAIM_TOO_LATE))
-            raise _Late from None
-
-    async def _give_up(self, prepared: Prepared, claim: Claim, pending: asyncio.Future[Landed]) -> None:
-        try:
-            if not (await pending).landed:
-                return
-        except LedgerUnavailable:
-            pass  # it may be durable all the same: close it by its token
-        await self._attempts.not_sent(prepared, claim.entry, reason=Reason.CLAIM_TOO_LATE)
 
     # -- duplicates -----------------------------------------------------------------------------------------------------
 
@@ -385,10 +355,6 @@ class _Again:
     """Look again at this row: it stood in the way."""
 
     entry: Entry | None
-
-
-class _Late(Exception):
-    """A claim that could not be acknowledged in time; nothing was sent under it."""
 
 
 def _is_same(running: _Running, prepared: Prepared) -> bool:

@@ -16,6 +16,7 @@ WARNINGS = {
         "server: {tls: {cert: config.yaml, key: config.yaml}}\n" + HEAD,
         [],
     ),
+    "encryption keys": ("ledger: {encryption_keys: ['%s']}\n" % ("A" * 43 + "=") + HEAD, []),
     "several processes": (
         "server: {workers: 2}\nledger: {url: 'postgresql://h/d'}\n" + HEAD,
         ["1: server.workers: is checked, but has no effect yet (one process serves)"],

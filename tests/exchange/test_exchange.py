@@ -13,7 +13,7 @@ from proxy.core.policy import Matcher, OutcomeRule, StatusMatch, Store
 from proxy.core.ports import Phase, SendFailed
 from proxy.core.problems import status_of
 from proxy.core.reasons import Reason
-from proxy.exchange import exchange as module
+from proxy.exchange import claims as module
 from proxy.exchange.told import Passed, Problem, Told
 from tests.core.builders import compile_expression, computed_key, native
 from tests.exchange.stage import DAY_US, Answered, Stage, stage

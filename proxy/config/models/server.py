@@ -106,7 +106,7 @@ class Ledger(Model):
         tuple[EncryptionKey, ...],
         ListOf,
         Field(
-            description="base64 of 32 bytes each, newest first. Without: request bodies are not kept, answers in clear."
+            description="base64 of 32 bytes each, newest first: seal stored answers and the ledger's own secrets. Without: in clear."
         ),
     ] = ()
 
