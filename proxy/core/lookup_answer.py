@@ -114,7 +114,6 @@ class _Judge:
         self.call: Final = CallDocument(sought)
         self.seen: Final = AnswerDocument(lookup, answer, self.call)
         self.ours: Final = our_values(lookup, self.call)
-        self.is_success: Final = 200 <= answer.status < 300
 
     def verdict(self) -> Verdict:
         """What the answer comes to."""
@@ -122,7 +121,7 @@ class _Judge:
             raise Unaskable(Reason.LOOKUP_UNREADABLE, "the answer broke off")
         if self._says_absent():
             return self._nothing() or Absent()
-        if not self.is_success:
+        if not 200 <= self.answer.status < 300:
             raise Unaskable(Reason.LOOKUP_REFUSED, f"the provider answered {self.answer.status}")
         candidates = self._candidates()
         is_whole = self._is_whole()
@@ -144,7 +143,7 @@ class _Judge:
             return False
         if ask(lookup.absent, self.seen, "`absent`") is not True:
             return False
-        if self.is_success and self.seen.can_tell(lookup.items):
+        if self.seen.can_tell(lookup.items):
             listed = _value_or_none(lookup.items, self.seen)
             ours = self._matching(listed) if isinstance(listed, list) else []
             if any(effect_id(lookup, item) is not None for item in ours):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 
 import pytest
@@ -323,6 +324,14 @@ def test_aws_is_known_to_be_signed(checked):
 def test_answers_are_kept_no_longer_than_entries(checked):
     ledger = checked("ledger: {retention: {entry: 30d}}\nproviders: {}\n").policy.ledger
     assert (ledger.retention_entry_us, ledger.retention_answer_us) == (30 * DAY_US, 30 * DAY_US)
+
+
+def test_encryption_keys_are_bytes_newest_first_and_never_shown(checked):
+    newest, oldest = bytes(range(32)), bytes(range(32, 64))
+    lines = ", ".join(f"'{base64.b64encode(key).decode()}'" for key in (newest, oldest))
+    ledger = checked(f"ledger: {{encryption_keys: [{lines}]}}\nproviders: {{}}\n").policy.ledger
+    assert ledger.encryption_keys == (newest, oldest)
+    assert repr(newest)[2:20] not in repr(ledger)
 
 
 def test_a_caller_without_a_list_may_call_all_providers(checked):

@@ -1,5 +1,7 @@
 """Answers and the ledger's secrets under ``ledger.encryption_keys``: what is sealed, what opens, and what a lost key costs."""
 
+# ruff: noqa: S608 - statements that tamper are made of the table of changes below
+
 from __future__ import annotations
 
 import asyncio
@@ -222,7 +224,7 @@ async def test_a_ledger_whose_secrets_can_not_be_opened_is_refused_and_left_as_i
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ("UPDATE meta SET value = substr(value, 1, 100) WHERE name = 'key_secret'", "is damaged|was changed"),
+        ("UPDATE meta SET value = substr(value, 1, 90) WHERE name = 'key_secret'", "is damaged"),
         ("UPDATE meta SET value = 'sealed:AQ==' WHERE name = 'key_secret'", "cut short"),
         ("UPDATE meta SET value = 'what' WHERE name = 'key_secret'", "is damaged"),
         (
@@ -299,17 +301,18 @@ async def test_a_damaged_answer_in_clear_is_a_tombstone_too(url):
 # -- who looks at the database ----------------------------------------------------------------------------------------
 
 
-def needles(ledger: SqlLedger) -> dict[str, bytes]:
-    """What a search of the files may be for."""
-    return {
-        "body": BODY[10:58], "header": b"application/json", "key_secret": ledger.meta.key_secret.hex().encode(),
-        "fingerprint_secret": ledger.meta.fingerprint_secret.hex().encode(), "raw secret": ledger.meta.key_secret,
-    }  # fmt: skip
+def needles(ledger: SqlLedger) -> dict[str, list[bytes]]:
+    """What a search of the files may be for. Of a secret, quarters of its digits: part of it might have been overwritten."""
+    quarters = {
+        name: [secret.hex()[at : at + 16].encode() for at in range(0, 64, 16)]
+        for name, secret in zip(("key_secret", "fingerprint_secret"), secrets_of(ledger)[:2], strict=True)
+    }
+    return {"body": [BODY[10:58]], "header": [b"application/json"], "raw secret": [ledger.meta.key_secret], **quarters}
 
 
 def found_in(directory: Path, ledger: SqlLedger) -> set[str]:
     content = b"".join(path.read_bytes() for path in directory.iterdir())
-    return {name for name, needle in needles(ledger).items() if needle in content}
+    return {name for name, looked in needles(ledger).items() if any(needle in content for needle in looked)}
 
 
 async def test_nothing_sealed_is_found_in_the_files(tmp_path):
@@ -339,7 +342,7 @@ async def test_nothing_sealed_is_found_in_the_tables(url):
     async with serving(url, NEW) as ledger:
         await answered(ledger)
         content = repr(await rows(ledger, "SELECT * FROM answer")) + repr(await rows(ledger, "SELECT * FROM meta"))
-        assert not [name for name, needle in needles(ledger).items() if repr(needle)[2:-1] in content]
+        assert not [needle for looked in needles(ledger).values() for needle in looked if repr(needle)[2:-1] in content]
 
 
 # -- the keyring ------------------------------------------------------------------------------------------------------

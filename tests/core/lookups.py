@@ -20,6 +20,8 @@ ALL_IS_WELL = Circumstances(is_quiet=True, is_within_horizon=True, is_tagged=Tru
 
 BY_TAG = {"meta.tag": "outgoing_key"}
 BY_ORDER = {"order": "request.body.order"}
+STATES = {"pending": "state == 'queued'", "rejected": "state == 'failed'"}
+NO_MATCH = {"absent": "status == `404` && body.code == 'no_match'"}
 
 
 def lookup(**fields: Any) -> Lookup:
