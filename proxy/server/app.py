@@ -178,7 +178,7 @@ async def open_proxy(policy: Policy, world: World) -> Proxy:
         log.error("transition.refused", detail=str(problem))
 
     def unreadable(entry_id: str, why: str) -> None:
-        log.error("answer.unreadable", entry=entry_id, detail=why)
+        log.error("stored_answer.unreadable", entry=entry_id, detail=why)
 
     hooks = Hooks(
         on_contradiction=contradicted, on_illegal=refused, on_commit=metrics.committed, on_unreadable=unreadable

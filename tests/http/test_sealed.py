@@ -26,7 +26,7 @@ async def test_without_the_key_of_an_answer_its_duplicates_get_answer_not_stored
             async with proxying(sealed, tmp_path) as running:
                 answers = [await ask(running.port, request()) for _ in range(2)]
                 told.append([(each.status, each.get("Dedup-Executed"), each.get("Dedup-Sent")) for each in answers])
-                assert len(running.said("answer.unreadable")) == (1 if keys == (NEW,) else 0)
+                assert len(running.said("stored_answer.unreadable")) == (1 if keys == (NEW,) else 0)
         assert server.connections == 1
     assert told[0] == [(200, "yes", "yes"), (200, "yes", "no")]
     assert told[1] == [(200, "yes", "no")] * 2
