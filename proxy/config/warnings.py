@@ -88,6 +88,13 @@ def _about_provider(provider: EffectiveProvider, notes: Problems) -> None:
 def _about_operation(rules: Operation, site: Site) -> None:
     if rules.timeout.connect.seconds > rules.timeout.total.seconds and site.says("timeout", "connect"):
         site.wrong("timeout", "connect", message=f"timeout.total ends it earlier, after {rules.timeout.total}")
+    if rules.native is not None and rules.native.behind_key and not rules.native.mismatch:
+        site.wrong(
+            "native",
+            "behind_key",
+            message="its refusal of another body under a known key would count as a no that speaks for all attempts",
+            fix="describe that refusal in `native.mismatch`",
+        )
     if rules.settle.unresolved != "hold":
         site.wrong("settle", "unresolved", message=_NOT_YET, fix="ambiguous entries are held")
     lookup = rules.settle.lookup

@@ -62,6 +62,9 @@ def may_resend(entry: Entry, operation: Operation, native: Native | None, moment
         waits.append((entry.retry_at - moment.now) / SECOND_US)
     if not (native.locks or native.natural):
         waits.append(seconds_to_quiet(entry.open, now=moment.now, boot=moment.boot, first_read=moment.first_read))
+    until = remembered_until(entry, operation, native)
+    if until is not None and moment.now + int(max(waits) * SECOND_US) >= until:
+        return Again(None, Reason.RETENTION_OVER)
     return Again(max(waits), Reason.RESENT if max(waits) <= 0 else Reason.OUTCOME_UNKNOWN)
 
 
@@ -95,7 +98,7 @@ def _why_never(entry: Entry, operation: Operation, native: Native | None, moment
         return Reason.NOTHING_CAN_TELL
     if not native.natural and entry.outgoing_key is None:
         return Reason.NOTHING_CAN_TELL
-    if _has_failed_for_good(entry, native):
+    if _has_failed_for_good(entry, native) or entry.reason == Reason.UNASKED_KEY_REUSE:
         return Reason.NOTHING_CAN_TELL
     until = remembered_until(entry, operation, native)
     if until is not None and _is_over(until, entry, moment):

@@ -102,6 +102,7 @@ TABLE: Final[Mapping[Status | None, Mapping[Event, frozenset[Status]]]] = Mappin
             Event.LEASE_EXPIRED: _to(_AMBIGUOUS),
         },
         _AMBIGUOUS: {
+            Event.ANSWER_LOST: _to(_AMBIGUOUS),  # changes nothing but what is known of the answer
             Event.ANSWERED: _to(_SUCCEEDED),
             Event.DECLINED: _to(_REJECTED, _AMBIGUOUS),
             Event.TURNED_AWAY: _to(_NOTHING, _AMBIGUOUS),
@@ -238,7 +239,7 @@ def _no(entry: Entry, what: Evidence, past: frozenset[Token], now: int) -> Entry
 
 def _answer_lost(entry: Entry, what: Evidence, past: frozenset[Token], now: int) -> Entry | None:
     del past, now
-    if what.token != entry.attempt.token:
+    if what.token != entry.attempt.token or (entry.status is _AMBIGUOUS and what.upstream_status is None):
         return None
     return replace(_learn(entry, what), status=_AMBIGUOUS)
 

@@ -63,6 +63,13 @@ class _Collected:
     failure: SendFailed | None = None
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What came back so far, should the attempt be cut short."""
+
+    status: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Attempts:
     """Runs attempts whose claim has landed."""
@@ -83,18 +90,19 @@ class Attempts:
         *after_quiet*: the attempt was claimed after the quiet time of every earlier one, so that a no from behind the key
         speaks for all.
         """
+        heard = _Heard()
         try:
-            return await self._send(prepared, entry, outgoing, deadline=deadline, after_quiet=after_quiet)
+            return await self._send(prepared, entry, outgoing, heard, deadline=deadline, after_quiet=after_quiet)
         except asyncio.CancelledError:
-            await asyncio.shield(self._abandoned(prepared, entry))
+            await asyncio.shield(self._abandoned(prepared, entry, heard))
             raise
         except Exception as bug:  # noqa: BLE001 - whatever went wrong here, the attempt may have left
             context = {"message": "an attempt ended in a bug", "exception": bug}
             asyncio.get_running_loop().call_exception_handler(context)
-            return await self._abandoned(prepared, entry)
+            return await self._abandoned(prepared, entry, heard)
 
     async def _send(
-        self, prepared: Prepared, entry: Entry, outgoing: Outgoing, *, deadline: float, after_quiet: bool
+        self, prepared: Prepared, entry: Entry, outgoing: Outgoing, heard: _Heard, *, deadline: float, after_quiet: bool
     ) -> Finished:  # fmt: skip
         operation = prepared.operation
         started = self.clock.boot()
@@ -110,6 +118,7 @@ class Attempts:
         except SendFailed as failure:
             self.observer.upstream_done(prepared.provider.id, operation.id, self.clock.boot() - started)
             return await self._without_answer(prepared, entry, failure)
+        heard.status = reply.status
         try:
             await self.checkpoints.reach("after_send")
             collected = await _collect(reply, self.rules.max_stored_answer)
@@ -119,10 +128,10 @@ class Attempts:
             await reply.close()
             raise
 
-    async def _abandoned(self, prepared: Prepared, entry: Entry) -> Finished:
+    async def _abandoned(self, prepared: Prepared, entry: Entry, heard: _Heard) -> Finished:
         """The attempt ends here and nobody will know how: say so, rather than let others wait for the lease."""
         judged = Outcome(Event.ANSWER_LOST, Reason.ANSWER_LOST)
-        landed = await self._record(prepared, entry, judged, stored=None)
+        landed = await self._record(prepared, entry, judged, stored=None, status=heard.status)
         facts = self._facts(prepared, entry, landed, judged, sent=True)
         told = unknown(facts, why_ambiguous(prepared.operation, prepared.native), prepared.operation)
         return Finished(told, landed.entry if landed else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.core import decide, settle
@@ -17,7 +17,7 @@ from proxy.core.arrival import Prepared, Secrets
 from proxy.core.decide import Arrival, Decision, Kind
 from proxy.core.drafts import draft
 from proxy.core.keys import KeyInvalid
-from proxy.core.model import SECOND_US, Entry, KeyHash, Status
+from proxy.core.model import SECOND_US, Entry, KeyHash
 from proxy.core.outgoing import CannotPlace
 from proxy.core.policy import LedgerRules
 from proxy.core.ports import (
@@ -37,6 +37,7 @@ from proxy.exchange import refusals
 from proxy.exchange.attempt import Attempts, Finished
 from proxy.exchange.bulkhead import Bulkhead, Full
 from proxy.exchange.claims import Claims, Late
+from proxy.exchange.settling import Again, Settling
 from proxy.exchange.sightings import Sightings
 from proxy.exchange.told import Problem, Told, from_row, is_answer_of_row
 from proxy.exchange.waiting import Watch
@@ -73,7 +74,6 @@ class Exchange:
         rules: LedgerRules, secrets: Secrets, watch: Watch, chance: Callable[[], float],
     ) -> None:  # fmt: skip
         self.secrets = secrets
-        self._chance = chance
         self._sightings = Sightings(clock)
         self._ledger = ledger
         self._clock = clock
@@ -83,6 +83,7 @@ class Exchange:
         self._rules = rules
         self._watch = watch
         self._running: dict[KeyHash, _Running] = {}
+        self._draining = asyncio.Event()
         self._known: OrderedDict[KeyHash, None] = OrderedDict()
         self._bulkheads: dict[str, Bulkhead] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -91,6 +92,10 @@ class Exchange:
             spawn=self._spawn_quietly,
         )  # fmt: skip
         self._claims = Claims(ledger, self._attempts, self._spawn_quietly)
+        self._settling = Settling(
+            clock=clock, chance=chance, draining=self._draining, moment=self._moment, once=self._once,
+            row_told=self._waiter_told,
+        )  # fmt: skip
 
     async def run(self, call: Call) -> Told:
         """Answer one request."""
@@ -105,7 +110,7 @@ class Exchange:
                     step = await self._join(call, running, until)
                 else:
                     step = await self._decide(call, entry, running, until)
-                if not isinstance(step, _Again):
+                if not isinstance(step, Again):
                     return refusals.named(prepared, step)
                 entry = step.entry
         except LedgerUnavailable:
@@ -114,6 +119,7 @@ class Exchange:
 
     async def drain(self, seconds_max: float) -> int:
         """Let running attempts end; cancel what has not ended in time. Tells how many were cancelled."""
+        self._draining.set()
         if not self._tasks:
             return 0
         _, late = await asyncio.wait(self._tasks, timeout=seconds_max)
@@ -122,7 +128,7 @@ class Exchange:
         await asyncio.gather(*late, return_exceptions=True)
         return len(late)
 
-    async def _decide(self, call: Call, entry: Entry | None, running: _Running | None, until: float) -> Told | _Again:
+    async def _decide(self, call: Call, entry: Entry | None, running: _Running | None, until: float) -> Told | Again:
         """One round: decide on the row as last read, and act. *running* is an attempt of another request's meaning."""
         prepared = call.prepared
         decision = decide.on_arrival(entry, self._arrival(prepared), prepared.operation)
@@ -130,12 +136,12 @@ class Exchange:
             if running is None:
                 return await self._begin(call, entry, decision)
             if await self._until_done(running, until):
-                return _Again(await self._read(prepared.key_hash))
+                return Again(await self._read(prepared.key_hash))
             return refusals.still_running(entry)
         assert entry is not None  # every other decision is made on a row
         if decision.kind is Kind.EXPIRE:
             await self._ledger.record(_lease_over(entry))
-            return _Again(await self._read(prepared.key_hash))
+            return Again(await self._read(prepared.key_hash))
         self._touch(prepared, entry)
         if decision.kind is Kind.WAIT:
             return await self._wait(call, entry, until)
@@ -149,29 +155,41 @@ class Exchange:
             seconds=decision.seconds,
         )  # fmt: skip
 
-    async def _begin(self, call: Call, entry: Entry | None, decision: Decision) -> Told | _Again:
-        """Claim and send, in a task that outlives the caller."""
+    async def _begin(self, call: Call, entry: Entry | None, decision: Decision) -> Told | Again:
+        """Claim and send, in a task that outlives the caller. It learns of the first attempt, then of settling in its wait."""
         prepared = call.prepared
+        if self._draining.is_set():
+            return refusals.draining()
         done: asyncio.Future[Finished | None] = asyncio.get_running_loop().create_future()
         self._running[prepared.key_hash] = _Running(prepared.fingerprint, prepared.credential, done)
-        task = self._spawn(self._claim_and_send(call, entry, decision, done))
+        first: asyncio.Future[Finished | None] = asyncio.get_running_loop().create_future()
+        task = self._spawn(self._claim_and_send(call, entry, decision, done, first))
+        early: Finished | None = None
         try:
-            return await asyncio.shield(task)
+            early = await asyncio.shield(first)
+            async with asyncio.timeout(call.wait_seconds if early is not None else None):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            assert early is not None  # only settling is bounded
+            return early.told
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise  # the caller went away; the task goes on
             return refusals.cut_short(prepared)
 
     async def _claim_and_send(
-        self, call: Call, entry: Entry | None, decision: Decision, done: asyncio.Future[Finished | None]
-    ) -> Told | _Again:
+        self, call: Call, entry: Entry | None, decision: Decision, done: asyncio.Future[Finished | None],
+        first: asyncio.Future[Finished | None],
+    ) -> Told | Again:  # fmt: skip
         prepared = call.prepared
         finished: Finished | None = None
         try:
             step = await self._once(prepared, entry, decision)
-            if isinstance(step, _Again):
+            if isinstance(step, Again):
                 return step
-            finished = await self._settle(call, step)
+            finished = step
+            first.set_result(step)
+            finished = await self._settling.settle(prepared, step, call.wait_seconds)
             return finished.told
         except Full:
             return await self._busy(prepared)
@@ -184,8 +202,10 @@ class Exchange:
         finally:
             del self._running[prepared.key_hash]
             done.set_result(finished)
+            if not first.done():
+                first.set_result(None)
 
-    async def _once(self, prepared: Prepared, entry: Entry | None, decision: Decision) -> Finished | _Again:
+    async def _once(self, prepared: Prepared, entry: Entry | None, decision: Decision) -> Finished | Again:
         """One attempt: a place, a claim, a send. Raises Full, CannotPlace, KeyInvalid, Late: nothing was sent then."""
         async with self._place(prepared):
             self._know(prepared.key_hash)
@@ -196,7 +216,7 @@ class Exchange:
             if landed.entry is not None:
                 self._sightings.note(landed.entry)
             if not landed.landed:
-                return _Again(landed.entry)
+                return Again(landed.entry)
             assert landed.entry is not None  # a claim that landed is a row
             await self._checkpoints.reach("after_claim")
             finished = await self._attempts.run(
@@ -206,45 +226,18 @@ class Exchange:
                 self._sightings.note(finished.entry)
             return finished
 
-    async def _settle(self, call: Call, finished: Finished) -> Finished:
-        """While the outcome is unknown and the caller waits: ask again under the same key, where that is safe."""
-        prepared, tries = call.prepared, 0
-        until = self._clock.boot() + call.wait_seconds
-        while (entry := finished.entry) is not None and entry.status is Status.AMBIGUOUS:
-            again = settle.may_resend(entry, prepared.operation, prepared.native, self._moment(by_caller=False))
-            if again.seconds is None:
-                break
-            pause = max(again.seconds, settle.pause_seconds(tries, chance=self._chance()))
-            if self._clock.boot() + pause >= until:
-                break
-            await asyncio.sleep(pause)
-            try:
-                decision = Decision(Kind.RESEND, Reason.RESENT, generation=entry.generation)
-                step = await self._once(prepared, entry, decision)
-            except (Full, Late):
-                break  # nothing more was sent; what is known stands
-            if isinstance(step, _Again):
-                return self._overtaken(prepared, finished, step.entry)
-            finished, tries = step, tries + 1
-        return finished
-
-    def _overtaken(self, prepared: Prepared, finished: Finished, row: Entry | None) -> Finished:
-        """Somebody else settled the entry meanwhile, or is about to: tell what the row says, if it is final."""
-        if row is None or row.status not in (Status.SUCCEEDED, Status.REJECTED):
-            return finished
-        told = self._waiter_told(prepared, row)
-        return Finished(replace(told, facts=replace(told.facts, sent=True)), row)
-
     # -- duplicates -----------------------------------------------------------------------------------------------------
 
-    async def _join(self, call: Call, running: _Running, until: float) -> Told | _Again:
+    async def _join(self, call: Call, running: _Running, until: float) -> Told | Again:
         """Share the outcome of this process's running attempt."""
         prepared = call.prepared
         if not await self._until_done(running, until):
             return refusals.still_running(None)
         finished = running.done.result()
+        if finished is None and self._draining.is_set():
+            return refusals.cut_short(prepared)
         if finished is None:  # its claim was lost, or it was refused a place
-            return _Again(await self._read(prepared.key_hash))
+            return Again(await self._read(prepared.key_hash))
         self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
         if finished.entry is not None and is_answer_of_row(finished.entry):
             return self._waiter_told(prepared, finished.entry)
@@ -258,7 +251,7 @@ class Exchange:
             return False
         return True
 
-    async def _wait(self, call: Call, entry: Entry, until: float) -> Told | _Again:
+    async def _wait(self, call: Call, entry: Entry, until: float) -> Told | Again:
         """Wait for an attempt of another process."""
         prepared = call.prepared
         if await self._watch.until_changed(entry, max(until - self._clock.boot(), 0)) is None:
@@ -267,12 +260,14 @@ class Exchange:
         if row is None:
             raise LedgerUnavailable("the entry is gone from the ledger")
         if row.attempt.token != entry.attempt.token or not is_answer_of_row(row):
-            return _Again(row)  # another attempt, perhaps of a corrected request: decide anew
+            return Again(row)  # another attempt, perhaps of a corrected request: decide anew
         self._observer.duplicate_prevented(prepared.provider.id, prepared.operation.id)
         return self._waiter_told(prepared, row)
 
     def _waiter_told(self, prepared: Prepared, row: Entry) -> Told:
-        return from_row(row, operation=prepared.operation, retention_us=self._rules.retention_entry_us, waited=True)
+        return from_row(row, operation=prepared.operation, retention_us=self._rules.retention_entry_us, waited=True,
+            why=settle.why_ambiguous(prepared.operation, prepared.native),
+        )  # fmt: skip
 
     def _touch(self, prepared: Prepared, entry: Entry) -> None:
         if decide.is_touch_due(entry, decide.window_us(entry.key, prepared.operation), self._ledger.now()):
@@ -330,7 +325,7 @@ class Exchange:
         if len(self._known) > _KNOWN_KEYS_MAX:
             self._known.popitem(last=False)
 
-    def _spawn(self, work: Coroutine[Any, Any, Told | _Again]) -> asyncio.Task[Told | _Again]:
+    def _spawn(self, work: Coroutine[Any, Any, Told | Again]) -> asyncio.Task[Told | Again]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -348,13 +343,6 @@ class Exchange:
             # A touch may be lost; what must be written retries by itself. Anything else is a bug and must be seen.
             context = {"message": "work in the background failed", "exception": problem, "task": task}
             task.get_loop().call_exception_handler(context)
-
-
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """Look again at this row: it stood in the way."""
-
-    entry: Entry | None
 
 
 def _is_same(running: _Running, prepared: Prepared) -> bool:

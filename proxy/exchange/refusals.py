@@ -63,6 +63,13 @@ def cut_short(prepared: Prepared) -> Problem:
     return unknown(facts, why_ambiguous(prepared.operation, prepared.native), prepared.operation)
 
 
+def draining() -> Problem:
+    """The process is shutting down: what runs may end, nothing new begins."""
+    facts = Facts(reason=Reason.DRAINING, sent=False, executed=Executed.UNKNOWN)
+    detail = "The proxy is shutting down; nothing was sent. Send the same request again."
+    return Problem(facts=facts, reason=Reason.DRAINING, detail=detail, retry_after=1.0)
+
+
 def key_reused() -> Problem:
     """The same key with another fingerprint or credential. Tells nothing of the entry: it may be somebody else's."""
     facts = Facts(reason=Reason.KEY_REUSED, sent=False, executed=Executed.UNKNOWN)

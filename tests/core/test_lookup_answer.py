@@ -482,6 +482,7 @@ def test_a_detail_and_a_repr_hold_nothing_of_the_answer() -> None:
     secret = page(item(state="done", card="4242"), item(None, card="4242"))
     assert "4242" not in repr(judged(secret))
     assert "4242" not in repr(judged(page(item(card="4242")), lookup(answer=reply())))
+    assert "4242" not in repr(judged(page(item(card="4242", state="failed")), lookup(**STATES)))
 
 
 def test_a_first_send_of_long_ago_is_a_matter_of_the_horizon_not_of_the_answer() -> None:

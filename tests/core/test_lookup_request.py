@@ -85,7 +85,7 @@ SEEN: dict[str, tuple[str, object]] = {
     "facts": ("facts.order", "o-1"),
     "how it was sent": ("[fingerprint, attempt, doubt]", ["1:aa", 2, True]),
     "the last answer": ("response.body.error", "boom"),
-    "a name that nobody has": ("nothing", None),
+    "a name that nobody has": ("[nothing, request.nothing, request.request]", [None, None, None]),
 }
 
 
@@ -129,6 +129,11 @@ def test_a_call_is_read_from_its_entry() -> None:
     )  # fmt: skip
 
 
+def test_a_call_sent_once_is_not_in_doubt_of_an_earlier_attempt() -> None:
+    call = Sought.of_entry(entry(Status.AMBIGUOUS), request=None)
+    assert (call.attempt, call.doubt, call.facts) == (1, False, {})
+
+
 GONE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     # what was kept, what the rule reads -> what the detail names
     "the body": ({"has_body": False}, {"query": {"o": "request.body.order"}}, "the request's body"),
@@ -150,6 +155,16 @@ def test_what_was_not_kept_can_not_be_asked_with(what: str) -> None:
     assert named in verdict.detail
 
 
+def test_without_the_body_the_rest_of_the_request_is_there() -> None:
+    rule = lookup(path=("/a", "{path}"), query={"m": "method"}, headers={"x-type": 'headers."content-type"'})
+    asked = made(rule, sought(has_body=False))
+    assert (asked.target, asked.headers) == ("/a%2Fcharges?m=POST", ((b"x-type", b"application/json"),))
+
+
+def test_a_name_that_nobody_has_was_not_lost() -> None:
+    assert made(lookup(query={"a": "request.nothing"}), sought(request=None)).target == "/calls"
+
+
 def test_what_the_ledger_knows_is_there_without_the_request() -> None:
     rule = lookup(query={"c": "caller", "k": "key", "t": "outgoing_key", "a": "attempt", "f": "fingerprint"})
     assert made(rule, sought(request=None)).target == f"/calls?c=shop&k=k1&t={TAG}&a=1&f=1%3Aaa"
@@ -169,6 +184,10 @@ NOT_ASKED: dict[str, tuple[dict[str, Any], Reason]] = {
     "a header beyond ASCII": ({"headers": {"x-a": "'é'"}}, Reason.LOOKUP_FAILED),
     "a header is an object": ({"headers": {"x-a": "facts"}}, Reason.LOOKUP_FAILED),
     "a body that UTF-8 can't hold": ({"body": {"a": "facts.lone"}}, Reason.LOOKUP_FAILED),
+    "a filter is left out before another": (
+        {"where": {}, "query": {"a": "facts.none", "b": "'1'"}},
+        Reason.LOOKUP_FAILED,
+    ),
     "our side of where is null": ({"where": {"order": "facts.none"}}, Reason.LOOKUP_FAILED),
     "our side of where is empty": ({"where": {"order": "''"}}, Reason.LOOKUP_FAILED),
     "our side of where fails": ({"where": {"order": "abs('x')"}}, Reason.LOOKUP_FAILED),
@@ -182,6 +201,11 @@ def test_what_could_not_be_judged_is_not_asked(what: str) -> None:
     fields, reason = NOT_ASKED[what]
     call = sought(facts={"lone": "\ud800", "lines": "a\r\nHost: evil"})
     assert refused(lookup(**fields), call).reason is reason
+
+
+@pytest.mark.parametrize("search", [{}, {"query": {"tag": "outgoing_key"}}, {"body": {"tag": "outgoing_key"}}])
+def test_a_whole_search_needs_no_where(search: dict[str, Any]) -> None:
+    made(lookup(where={}, **search))
 
 
 def test_failed_expressions_are_counted() -> None:
@@ -245,4 +269,5 @@ def test_what_is_encoded_is_decoded_to_the_same(value: str, part: str) -> None:
 def test_the_repr_of_a_question_shows_no_credentials() -> None:
     asked = made(lookup(headers={"authorization": "'Bearer secret'"}))
     assert "secret" not in repr(asked)
-    assert "secret" not in repr(sought(facts={"card": "secret"}))
+    assert "secret" not in repr(made(lookup(body={"card": "'secret'"})))
+    assert "secret" not in repr(sought({"card": "secret"}, facts={"card": "secret"}, response=answer(200, "secret")))

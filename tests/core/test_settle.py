@@ -45,6 +45,10 @@ CASES: dict[str, tuple[Entry, Native | None, Moment, dict[str, Any], tuple[float
         doubtful(outgoing_key=None), native(place=None, natural=True), at(0), {}, (0, Reason.RESENT)),
     "when the provider said": (
         doubtful(retry_at=START + 7 * SECOND), native(locks=True), at(2), {}, (5, UNKNOWN)),
+    "never where the provider says to come back too late": (
+        doubtful(retry_at=START + 2 * DAY * SECOND), native(locks=True), at(2), {}, (None, OVER)),
+    "never where somebody else used the key": (
+        doubtful(reason=Reason.UNASKED_KEY_REUSE), native(locks=True), at(2), {}, (None, HELD)),
     "while the provider remembers, less a margin": (doubtful(), native(), at(DAY - 91), {}, (0, Reason.RESENT)),
     "not after that": (doubtful(), native(), at(DAY - 90), {}, (None, OVER)),
     "not after that by this process's clock either": (

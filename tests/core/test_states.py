@@ -48,6 +48,8 @@ CASES = {
     "a no of an attempt that is accounted for lands nowhere": ((AMBIGUOUS, 2, (1,)), (Event.DECLINED, 2, {}), None),
     "an answer after not_executed is the truth": ((NOT_EXECUTED, 1, ()), (Event.ANSWERED, 1, {}), (SUCCEEDED, ())),
     "a no after not_executed lands nowhere": ((NOT_EXECUTED, 1, ()), (Event.DECLINED, 1, {}), None),
+    "a late failure of an ambiguous attempt is learnt": ((AMBIGUOUS, 1, (1,)), (Event.ANSWER_LOST, 1, {"upstream_status": 500}), (AMBIGUOUS, (1,))),
+    "a late nothing teaches nothing": ((AMBIGUOUS, 1, (1,)), (Event.ANSWER_LOST, 1, {}), None),
     "nothing unmakes a success": ((SUCCEEDED, 1, ()), (Event.ANSWERED, 1, {}), None),
     "a no doesn't unmake a success": ((SUCCEEDED, 1, ()), (Event.DECLINED, 1, {}), None),
     "an answer doesn't unmake a rejection": ((REJECTED, 1, ()), (Event.ANSWERED, 1, {}), None),

@@ -60,7 +60,7 @@ class Nothing:
 
 @dataclass
 class Answered:
-    """A scripted answer, as the Reply port shows it. ``breaks``: the body ends in a broken connection."""
+    """A scripted answer, as the Reply port shows it. ``breaks``: it ends in a broken connection; ``hold``: not before this."""
 
     status: int = 200
     headers: Headers = JSON
@@ -68,10 +68,13 @@ class Answered:
     breaks: bool = False
     reason: bytes = b"OK"
     closed: int = 0
+    hold: asyncio.Event | None = None
 
     async def body(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
             yield piece
+        if self.hold is not None:
+            await self.hold.wait()
         if self.breaks:
             raise SendFailed(Phase.BODY, "reset", "connection reset")
 
@@ -83,7 +86,7 @@ class Answered:
 class Provided:
     """The provider: plays one step of its script per send; ``gate`` holds every answer back while it is clear."""
 
-    script: list[Answered | SendFailed] = field(default_factory=list)
+    script: list[Answered | SendFailed | asyncio.Event] = field(default_factory=list)
     sent: list[Outgoing] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -95,6 +98,9 @@ class Provided:
         self.sent.append(outgoing)
         await self.gate.wait()
         step = self.script.pop(0) if self.script else Answered()
+        if isinstance(step, asyncio.Event):
+            await step.wait()
+            step = Answered()
         if isinstance(step, SendFailed):
             raise step
         return step

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from proxy.core.model import Status
 from proxy.core.ports import Phase, SendFailed
 from proxy.core.reasons import Reason
+from proxy.exchange.attempt import Finished
 from proxy.exchange.told import Passed, Problem
 from tests.core.builders import matcher, native
 from tests.exchange.stage import Answered, Stage, stage
@@ -147,13 +149,15 @@ async def test_a_forgotten_key_is_never_sent_again() -> None:
 
 
 async def test_a_refused_connection_while_settling_leaves_the_doubt() -> None:
+    """The request did leave once: a re-send that didn't unsays nothing."""
     played = settling()
     refused = SendFailed(Phase.CONNECT, "refused", "refused")
     played.provider.script = [LOST, *[refused for _ in range(9)]]
 
-    told = await played.ask(wait=0.3)
+    told = await played.ask(wait=0.5)
 
-    assert shown(told)[1] == "unknown"
+    assert shown(told) == (504, "unknown", True)
+    assert len(played.provider.sent) > 1
     assert row(played).status is Status.AMBIGUOUS
     assert [attempt.number for attempt in row(played).open] == [1]
 
@@ -176,3 +180,99 @@ async def test_a_ledger_that_fails_while_settling_sends_nothing_more() -> None:
 
     assert shown(await asked) == (504, "unknown", True)
     assert len(played.provider.sent) == 1
+
+
+async def test_settling_does_not_keep_the_caller_longer_than_its_wait() -> None:
+    """A re-send may hang; it goes on, and who asks later gets its outcome."""
+    played = settling()
+    hangs = asyncio.Event()
+    played.provider.script = [LOST, hangs]
+    began = played.clock.boot()
+
+    told = await played.ask(wait=0.4)
+
+    assert shown(told) == (504, "unknown", True)
+    assert played.clock.boot() - began < 1
+    hangs.set()
+    assert shown(await played.ask())[:2] == (200, "yes")
+    assert len(played.provider.sent) == 2
+
+
+async def test_a_drain_ends_settling_and_begins_nothing() -> None:
+    played = settling()
+    played.provider.script = [LOST for _ in range(20)]
+    asked = [asyncio.create_task(played.ask(wait=30)) for _ in range(5)]
+    await until(lambda: len(played.provider.sent) == 2)
+
+    cut = await played.exchange.drain(5)
+    sent = len(played.provider.sent)
+    told = await asyncio.gather(*asked)
+
+    assert cut == 0
+    assert {shown(each)[1] for each in told} == {"unknown"}
+    late = await played.ask("k2")
+    assert isinstance(late, Problem)
+    assert (late.reason, len(played.provider.sent)) == (Reason.DRAINING, sent)
+
+
+async def test_a_drain_that_cuts_the_first_off_answers_those_who_waited_for_it() -> None:
+    played = settling()
+    played.provider.gate.clear()
+    asked = [asyncio.create_task(played.ask(wait=30)) for _ in range(5)]
+    await until(lambda: len(played.provider.sent) == 1)
+
+    assert await played.exchange.drain(0.05) == 1
+    told = await asyncio.gather(*asked)
+
+    assert {shown(each)[:2] for each in told} == {(504, "unknown")}
+    assert len(played.provider.sent) == 1
+
+
+async def test_a_failure_whose_body_was_cut_off_by_a_drain_is_known_to_be_one() -> None:
+    """Else the provider would be asked again, and run it anew."""
+    played = settling(native=native(locks=True, failures="rerun"))
+    played.provider.script = [Answered(500, hold=asyncio.Event())]
+    asked = asyncio.create_task(played.ask())
+    await until(lambda: ("after_send", ()) in played.observer.seen)
+
+    assert await played.exchange.drain(0.05) == 1
+    await asked
+    assert (row(played).status, row(played).upstream_status) == (Status.AMBIGUOUS, 500)
+
+
+async def test_a_key_that_somebody_else_used_is_held() -> None:
+    """In progress on the very first attempt: asking again would give us the other's answer."""
+    played = settling(native=native(locks=True, in_progress=(matcher(409),)))
+    played.provider.script = [Answered(409)]
+    first, second = await played.ask(), await played.ask()
+
+    assert shown(first) == (409, "unknown", True)
+    assert isinstance(second, Problem)
+    assert (second.reason, len(played.provider.sent)) == (Reason.NOTHING_CAN_TELL, 1)
+
+
+async def test_waiters_are_told_as_the_sender_that_nothing_can_tell() -> None:
+    played = stage()
+    played.provider.script = [LOST]
+    played.provider.gate.clear()
+    asked = [asyncio.create_task(played.ask()) for _ in range(3)]
+    await until(lambda: len(played.provider.sent) == 1)
+    played.provider.gate.set()
+    told = await asyncio.gather(*asked)
+
+    assert {each.reason for each in told if isinstance(each, Problem)} == {Reason.NOTHING_CAN_TELL}
+
+
+async def test_what_overtook_a_call_must_be_the_same_call() -> None:
+    """A corrected request may have taken the key: its answer is not this caller's."""
+    played = settling()
+    played.provider.script = [LOST]
+    first = await played.ask(wait=0)
+    prepared = played.prepared("k1")
+    done = replace(row(played), status=Status.SUCCEEDED, open=())
+    before = Finished(first, row(played))
+    overtaken = played.exchange._settling._overtaken
+
+    assert overtaken(prepared, before, replace(done, fingerprint="1:other")) is before
+    assert overtaken(prepared, before, replace(done, credential="other")) is before
+    assert overtaken(prepared, before, done) is not before

@@ -191,7 +191,7 @@ async def test_a_checkpoint_is_sprung_the_time_it_says_and_once() -> None:
     for name in ("after_claim", "before_send", "after_claim", "after_claim"):
         began = clock()
         await reached.reach(name)
-        took.append(clock() - began >= 0.05)
+        took.append(clock() - began >= 0.04)  # a timer may fire a little early
     assert took == [False, False, True, False]
 
 
