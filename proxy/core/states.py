@@ -239,8 +239,10 @@ def _no(entry: Entry, what: Evidence, past: frozenset[Token], now: int) -> Entry
 
 def _answer_lost(entry: Entry, what: Evidence, past: frozenset[Token], now: int) -> Entry | None:
     del past, now
-    if what.token != entry.attempt.token or (entry.status is _AMBIGUOUS and what.upstream_status is None):
+    if what.token != entry.attempt.token:
         return None
+    if entry.status is _AMBIGUOUS and what.upstream_status in (None, entry.upstream_status):
+        return None  # nothing to learn
     return replace(_learn(entry, what), status=_AMBIGUOUS)
 
 
