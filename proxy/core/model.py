@@ -35,6 +35,9 @@ class Status(StrEnum):
 
 FINAL = frozenset({Status.SUCCEEDED, Status.REJECTED, Status.NOT_EXECUTED})
 
+REPLAYED = frozenset({Status.SUCCEEDED, Status.REJECTED})
+"""Final for good: the stored answer is every duplicate's."""
+
 
 @unique
 class Executed(StrEnum):

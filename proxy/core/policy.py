@@ -20,9 +20,6 @@ from proxy.core.ports import Route
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """RFC 9110 9.2.1. Passed as bypassed unless an operation names the method."""
 
-FOREVER = None
-"""A retention without end."""
-
 UNMATCHED = "unmatched"
 """Name and id of the rule for requests that no operation matches."""
 

@@ -5,7 +5,7 @@ Each port is defined by a contract suite under ``tests/contract``; an implementa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from typing import Protocol
@@ -260,13 +260,6 @@ class Ledger(Protocol):
         ...
 
 
-class Page(Protocol):
-    """One page of a listing."""
-
-    entries: Sequence[Entry]
-    next_cursor: str | None
-
-
 __all__ = [
     "UNSENT",
     "Attempt",
@@ -279,7 +272,6 @@ __all__ = [
     "LedgerUnavailable",
     "Observer",
     "Outgoing",
-    "Page",
     "Phase",
     "Reply",
     "Route",

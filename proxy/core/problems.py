@@ -21,6 +21,8 @@ class Kind:
     after_send: int | None = None
 
 
+_HELD: Final = Kind(409, "the outcome is unknown and held", is_retryable=False, after_send=504)
+
 PROBLEMS: Final = MappingProxyType(
     {
         Reason.KEY_MISSING: Kind(400, "the request has no idempotency key", is_retryable=False),
@@ -33,8 +35,8 @@ PROBLEMS: Final = MappingProxyType(
         Reason.CALLER_UNKNOWN: Kind(401, "the caller is not known", is_retryable=False),
         Reason.IN_PROGRESS: Kind(409, "the same call is still in progress", is_retryable=True),
         Reason.OUTCOME_UNKNOWN: Kind(409, "the outcome is not known yet", is_retryable=True, after_send=504),
-        Reason.NOTHING_CAN_TELL: Kind(409, "the outcome is unknown and held", is_retryable=False, after_send=504),
-        Reason.RETENTION_OVER: Kind(409, "the outcome is unknown and held", is_retryable=False, after_send=504),
+        Reason.NOTHING_CAN_TELL: _HELD,
+        Reason.RETENTION_OVER: _HELD,
         Reason.ANSWER_NOT_STORED: Kind(409, "the answer is no longer there", is_retryable=False),
         Reason.REQUEST_TOO_LARGE: Kind(413, "the request body is too large", is_retryable=False),
         Reason.KEY_REUSED: Kind(422, "the key was used for another request", is_retryable=False),
@@ -46,7 +48,7 @@ PROBLEMS: Final = MappingProxyType(
     }
 )
 
-_SLUGS: Final = MappingProxyType({Reason.NOTHING_CAN_TELL: "outcome-held", Reason.RETENTION_OVER: "outcome-held"})
+_SLUGS: Final = MappingProxyType({reason: "outcome-held" for reason, kind in PROBLEMS.items() if kind is _HELD})
 
 
 def slug(reason: Reason) -> str:

@@ -39,7 +39,6 @@ class Reason(StrEnum):
     LATER_CONFLICT = "later-conflict"
     UNASKED_KEY_REUSE = "unasked-key-reuse"
     LEASE_EXPIRED = "lease-expired"
-    DEADLINE_PASSED = "deadline-passed"
     CLAIM_TOO_LATE = "claim-too-late"
 
     # what a look-up came to

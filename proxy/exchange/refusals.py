@@ -9,7 +9,7 @@ from proxy.core.decide import Decision
 from proxy.core.model import Entry, Executed, Status
 from proxy.core.reasons import Reason
 from proxy.core.settle import why_ambiguous
-from proxy.exchange.told import Facts, Passed, Problem, Told, facts_of, unknown
+from proxy.exchange.told import Facts, Problem, Told, facts_of, is_streaming, unknown
 
 
 def named(prepared: Prepared, told: Told) -> Told:
@@ -93,6 +93,6 @@ def cannot_place(prepared: Prepared, why: str) -> Problem:
 
 def second_hand(told: Told) -> Told:
     """The answer of an attempt whose outcome could not be recorded, for those who waited for it."""
-    if isinstance(told, Passed) and not isinstance(told.body, bytes):  # it streams, to the one who sent it
+    if is_streaming(told):
         return ledger_down()
     return replace(told, facts=replace(told.facts, sent=False))

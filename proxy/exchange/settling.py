@@ -10,14 +10,14 @@ from typing import Protocol
 from proxy.core import settle
 from proxy.core.arrival import Prepared
 from proxy.core.decide import Decision, Kind
-from proxy.core.model import Entry, Status
+from proxy.core.model import REPLAYED, Entry, Status
 from proxy.core.ports import Clock
 from proxy.core.reasons import Reason
 from proxy.core.settle import Moment
 from proxy.exchange.attempt import Finished
 from proxy.exchange.bulkhead import Full
 from proxy.exchange.claims import Late
-from proxy.exchange.told import Passed, Told
+from proxy.exchange.told import Told, is_streaming
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class Settling:
         tries, until = 0, self.clock.boot() + wait_seconds
         while (entry := finished.entry) is not None and entry.status is Status.AMBIGUOUS:
             again = settle.may_resend(entry, prepared.operation, prepared.native, self.moment())
-            if again.seconds is None or _is_streaming(finished.told):
-                break
+            if again.seconds is None or is_streaming(finished.told):
+                break  # a streaming caller's answer is that one, whatever it means
             pause = max(again.seconds, settle.pause_seconds(tries, chance=self.chance()))
             if self.clock.boot() + pause >= until or await self._is_draining_within(pause):
                 break
@@ -69,7 +69,7 @@ class Settling:
 
     def _overtaken(self, prepared: Prepared, finished: Finished, row: Entry | None) -> Finished:
         """Somebody else settled the entry meanwhile, or is about to: tell what the row says, if it is final."""
-        if row is None or row.status not in (Status.SUCCEEDED, Status.REJECTED) or not _is_call_of(row, prepared):
+        if row is None or row.status not in REPLAYED or not _is_call_of(row, prepared):
             return finished
         told = self.row_told(prepared, row)
         return Finished(replace(told, facts=replace(told.facts, sent=True)), row)
@@ -86,11 +86,6 @@ class Settling:
 def _merged(before: Finished, after: Finished) -> Finished:
     """What one request is told of two attempts. A re-send that never left says nothing new, and unsays nothing."""
     return after if after.told.facts.sent else Finished(before.told, after.entry)
-
-
-def _is_streaming(told: Told) -> bool:
-    """Whether the caller gets a body that still comes in: then its answer is that one, whatever it means."""
-    return isinstance(told, Passed) and not isinstance(told.body, bytes)
 
 
 def _is_call_of(row: Entry, prepared: Prepared) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from proxy.core import decide
-from proxy.core.model import FINAL, Entry, Executed, Headers, Kept, Status
+from proxy.core.model import REPLAYED, Entry, Executed, Headers, Kept, Status
 from proxy.core.outgoing import end_to_end
 from proxy.core.policy import Operation
 from proxy.core.problems import PROBLEMS
@@ -84,7 +84,7 @@ def from_row(
     reason = Reason.WAITED if waited else Reason.REPLAYED
     facts = facts_of(entry, reason=reason, sent=False, operation=operation, retention_us=retention_us)
     answer = entry.answer
-    if entry.status in (Status.SUCCEEDED, Status.REJECTED) and (answer is None or answer.kept is Kept.TOMBSTONE):
+    if entry.status in REPLAYED and (answer is None or answer.kept is Kept.TOMBSTONE):
         return Problem(
             facts=replace(facts, reason=Reason.ANSWER_NOT_STORED),
             reason=Reason.ANSWER_NOT_STORED,
@@ -93,7 +93,7 @@ def from_row(
     if entry.status is Status.AMBIGUOUS and not waited:
         return unknown(facts, why, operation, seconds=seconds)
     if answer is not None and answer.kept is not Kept.TOMBSTONE:
-        stored_final = entry.status in (Status.SUCCEEDED, Status.REJECTED)
+        stored_final = entry.status in REPLAYED
         return Passed(
             facts=replace(facts, replayed=stored_final),
             status=answer.status,
@@ -125,7 +125,12 @@ def unknown(facts: Facts, reason: Reason, operation: Operation, *, seconds: floa
 
 def is_answer_of_row(entry: Entry) -> bool:
     """Whether a waiter can be told something by now."""
-    return entry.status in FINAL or entry.status is Status.AMBIGUOUS
+    return entry.status is not Status.IN_FLIGHT
+
+
+def is_streaming(told: Told) -> bool:
+    """Whether the one who sent the request gets a body that still comes in."""
+    return isinstance(told, Passed) and not isinstance(told.body, bytes)
 
 
 def storable_headers(headers: Headers) -> Headers:

@@ -56,7 +56,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page; a :class:`proxy.core.ports.Page`. Entries come without their answers."""
+    """One page. Entries come without their answers."""
 
     entries: Sequence[Entry]
     next_cursor: str | None
